@@ -1,0 +1,138 @@
+// One int8 linear: prepared once for a device, then multiplied with activations as LLM.int8() does.
+// The arithmetic is docs/numerics.md's. x: [tokens, in_features], y: [tokens, out_features], each F16, BF16 or F32.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "octavo/device.h"
+#include "octavo/kernels.h"
+#include "octavo/manifest.h"
+#include "octavo/model.h"
+#include "octavo/result.h"
+#include "octavo/tensor_view.h"
+
+namespace octavo {
+
+// Names one linear of an opened model. Cheap to copy; keeps the mapping alive. Const and thread-safe.
+class Linear {
+ public:
+  const std::string& name() const;
+  int64_t in_features() const;
+  int64_t out_features() const;
+  bool has_bias() const;
+  int64_t num_kept_columns() const;
+  const format::Module& module() const;
+  const format::Quantization& quantization() const;  // what the file states
+
+ private:
+  friend class Model;
+  friend class PreparedLinear;
+  Linear(Model model, const format::Module* module, int64_t expert);
+  Model model_;
+  const format::Module* module_ = nullptr;
+  int64_t expert_ = 0;
+};
+
+struct PrepareOptions {
+  std::string cpu;              // backend by name ("portable", …); empty: OCTAVO_CPU, else the best
+  bool check_digests = false;   // also check this module's payload digests first (kNotIntact)
+};
+
+// How to quantize activations. What is left empty is what the file states.
+struct QuantizeOptions {
+  std::optional<float> threshold;
+  std::optional<format::Scope> scope;
+  std::optional<format::RowRule> row_rule;
+  std::optional<format::Activations> activations;
+};
+
+// Where and with what a call runs. Everything is optional.
+struct Execution {
+  // Threads that the caller lends; run == nullptr: Octavo's own pool, made on first use.
+  kernels::ParallelFor parallel;
+  // Memory for the call, 64-byte aligned, at least the ...WorkspaceBytes of the call; empty: allocated by the call.
+  std::span<std::byte> workspace;
+  // The stream to enqueue on, CUDA devices only (a cudaStream_t).
+  void* stream = nullptr;
+};
+
+// A linear ready to multiply on one device: codes in the layout that its kernels read (the mapping itself where
+// it already is), scales as multipliers. Owns what is not in the mapping and keeps the mapping alive. Move-only; const and
+// thread-safe: any number of threads may multiply with it at once.
+class PreparedLinear {
+ public:
+  // Errors: kUnsupported (device or backend not available here: says why), kInvalidFile / kNotIntact (values that break R26 to R29).
+  static Result<PreparedLinear> Create(const Linear& linear, Device device = kCpuDevice, const PrepareOptions& options = {});
+
+  PreparedLinear(PreparedLinear&&) noexcept;
+  PreparedLinear& operator=(PreparedLinear&&) noexcept;
+  ~PreparedLinear();
+
+  const Linear& linear() const;
+  Device device() const;
+  int64_t in_features() const;
+  int64_t out_features() const;
+  const char* backend() const;    // "portable", …
+  size_t owned_bytes() const;     // memory beyond the mapping
+
+  struct State;
+  const State& state() const { return *state_; }
+
+ private:
+  explicit PreparedLinear(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+inline Result<PreparedLinear> Prepare(const Linear& linear, Device device = kCpuDevice, const PrepareOptions& options = {}) {
+  return PreparedLinear::Create(linear, device, options);
+}
+
+// Activations in int8 with their outliers noted, for every linear that takes the same input (q, k and v; gate
+// and up). Refers to x and, if one was given, to the workspace: both must outlive it. Move-only; const and thread-safe.
+class QuantizedActivations {
+ public:
+  QuantizedActivations(QuantizedActivations&&) noexcept;
+  QuantizedActivations& operator=(QuantizedActivations&&) noexcept;
+  ~QuantizedActivations();
+
+  int64_t tokens() const;
+  int64_t in_features() const;
+  // Columns with at least one outlier entry, ascending, kept columns not counted (CPU only).
+  std::vector<int64_t> outlier_columns() const;
+  // Entries multiplied unquantized as outliers: all of those columns in scope batch, the entries alone in scope token.
+  int64_t outlier_entries() const;
+
+  struct State;
+  const State& state() const { return *state_; }
+  explicit QuantizedActivations(std::unique_ptr<State> state);
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+// Bytes of workspace for a call with up to `tokens` rows; the same for any options of the call.
+size_t QuantizeWorkspaceBytes(const PreparedLinear& linear, int64_t tokens);
+size_t MultiplyWorkspaceBytes(const PreparedLinear& linear, int64_t tokens, const Execution& execution = {});
+size_t ForwardWorkspaceBytes(const PreparedLinear& linear, int64_t tokens, const Execution& execution = {});
+
+// Quantizes x as `linear` wants it (its kept columns, its file's options unless overridden).
+// Errors: kInvalidArgument (dtype, shape, stride, device, alignment of the workspace, a threshold that is negative or
+// NaN, scope token with a method whose range spans rows; workspace too small).
+Result<QuantizedActivations> Quantize(const PreparedLinear& linear, ConstTensorView x, const QuantizeOptions& options = {},
+                                      const Execution& execution = {});
+
+// y = x W^T + bias. Errors: kInvalidArgument (shapes, dtypes; activations that were quantized for other kept columns, another
+// method or another backend).
+Status Multiply(const QuantizedActivations& x, const PreparedLinear& linear, TensorView y, const Execution& execution = {});
+
+// Quantize and Multiply in one.
+Status Forward(const PreparedLinear& linear, ConstTensorView x, TensorView y, const QuantizeOptions& options = {},
+               const Execution& execution = {});
+
+}  // namespace octavo
