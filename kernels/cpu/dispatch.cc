@@ -1,0 +1,72 @@
+// Which tables there are, which of them this machine can run, and which one is taken.
+#include <array>
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels/cpu/features.h"
+#include "kernels/cpu/tables.h"
+#include "octavo/kernels.h"
+
+namespace octavo::kernels {
+namespace {
+
+CpuKernelsInfo Absent(const char* name, const char* instructions, bool cpu_has_them) {
+  const std::string which = std::string(instructions) +
+                            (cpu_has_them ? ", which this CPU has" : ", which this CPU lacks");
+  return {nullptr, name, false, "not compiled into this build (uses " + which + ")"};
+}
+
+std::array<CpuKernelsInfo, 5> MakeList() {
+  const CpuFeatures& cpu = DetectedCpuFeatures();
+  return {
+      Absent("amx", "AMX-INT8", cpu.amx_int8),
+      Absent("avx512vnni", "AVX-512 VNNI", cpu.avx512vnni),
+      Absent("avxvnni", "AVX-VNNI", cpu.avxvnni),
+      Absent("avx2", "AVX2", cpu.avx2),
+      CpuKernelsInfo{&kPortableKernels, kPortableKernels.name, true,
+                     "needs nothing beyond the baseline of the build"},
+  };
+}
+
+bool IsAuto(const char* name) {
+  return name == nullptr || *name == '\0' || std::strcmp(name, "auto") == 0;
+}
+
+std::string KnownNames() {
+  std::string names = "auto";
+  for (const CpuKernelsInfo& info : ListCpuKernels()) names += std::string(", ") + info.name;
+  return names;
+}
+
+void Explain(std::string* why, std::string text) {
+  if (why != nullptr) *why = std::move(text);
+}
+
+}  // namespace
+
+std::span<const CpuKernelsInfo> ListCpuKernels() {
+  static const std::array<CpuKernelsInfo, 5> list = MakeList();
+  return list;
+}
+
+const CpuKernels* FindCpuKernels(const char* name, std::string* why) {
+  for (const CpuKernelsInfo& info : ListCpuKernels()) {
+    if (IsAuto(name)) {
+      if (info.supported) return info.kernels;
+    } else if (std::strcmp(name, info.name) == 0) {
+      if (info.supported) return info.kernels;
+      Explain(why, std::string("CPU kernels \"") + name + "\": " + info.reason);
+      return nullptr;
+    }
+  }
+  Explain(why, std::string("unknown CPU kernels \"") + name + "\" (known: " + KnownNames() + ")");
+  return nullptr;
+}
+
+const CpuKernels* SelectCpuKernels(std::string* why) {
+  const CpuKernels* kernels = FindCpuKernels(std::getenv("OCTAVO_CPU"), why);
+  if (kernels == nullptr && why != nullptr) *why = "OCTAVO_CPU: " + *why;
+  return kernels;
+}
+
+}  // namespace octavo::kernels

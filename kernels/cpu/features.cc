@@ -1,0 +1,60 @@
+#include "kernels/cpu/features.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+#include <cstdint>
+#endif
+
+namespace octavo::kernels {
+namespace {
+
+#if defined(__x86_64__)
+struct Registers {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+Registers Cpuid(uint32_t leaf, uint32_t subleaf) {
+  Registers r;
+  if (__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx) == 0) return {};
+  return r;
+}
+
+bool Bit(uint32_t value, int bit) { return ((value >> bit) & 1u) != 0; }
+
+// XCR0: the register states that the operating system saves. Requires: CPUID says OSXSAVE.
+uint64_t SavedStates() {
+  uint32_t low = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+CpuFeatures Detect() {
+  CpuFeatures features;
+  const Registers leaf1 = Cpuid(1, 0);
+  if (!Bit(leaf1.ecx, 27)) return features;  // OSXSAVE
+  const uint64_t saved = SavedStates();
+  constexpr uint64_t kYmm = 0x6, kZmm = 0xe6, kTiles = 0x60000;
+  const Registers leaf7 = Cpuid(7, 0);
+  const Registers leaf7_1 = leaf7.eax >= 1 ? Cpuid(7, 1) : Registers{};
+  const bool ymm = (saved & kYmm) == kYmm;
+  const bool zmm = (saved & kZmm) == kZmm;
+  features.avx2 = ymm && Bit(leaf7.ebx, 5) && Bit(leaf1.ecx, 12) && Bit(leaf1.ecx, 29);
+  features.avxvnni = features.avx2 && Bit(leaf7_1.eax, 4);
+  features.avx512vnni = features.avx2 && zmm && Bit(leaf7.ebx, 16) && Bit(leaf7.ebx, 17) &&
+                        Bit(leaf7.ebx, 30) && Bit(leaf7.ebx, 31) && Bit(leaf7.ecx, 11);
+  features.amx_int8 = (saved & kTiles) == kTiles && Bit(leaf7.edx, 24) && Bit(leaf7.edx, 25);
+  return features;
+}
+#else
+CpuFeatures Detect() { return {}; }
+#endif
+
+}  // namespace
+
+const CpuFeatures& DetectedCpuFeatures() {
+  static const CpuFeatures features = Detect();
+  return features;
+}
+
+}  // namespace octavo::kernels

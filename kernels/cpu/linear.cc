@@ -1,0 +1,124 @@
+// Multiply and Accumulate: checks, cuts the output into blocks, and has the table's functions run
+// over them.
+#include <algorithm>
+#include <atomic>
+
+#include "kernels/cpu/parallel.h"
+#include "octavo/kernels.h"
+
+namespace octavo::kernels {
+namespace {
+
+constexpr size_t kBlockRows = 64;
+constexpr size_t kBlockCols = 64;
+
+struct Grid {
+  size_t tokens, out_features, row_blocks, col_blocks;
+
+  Grid(size_t tokens_in, size_t out_features_in)
+      : tokens(tokens_in),
+        out_features(out_features_in),
+        row_blocks(tokens / kBlockRows + (tokens % kBlockRows != 0)),
+        col_blocks(out_features / kBlockCols + (out_features % kBlockCols != 0)) {}
+
+  size_t count() const { return row_blocks * col_blocks; }
+
+  // Neighbours in this order share their weights, which are the larger operand.
+  Block at(size_t i) const {
+    const size_t row = i % row_blocks * kBlockRows, col = i / row_blocks * kBlockCols;
+    return {row, std::min(tokens, row + kBlockRows), col, std::min(out_features, col + kBlockCols)};
+  }
+};
+
+size_t SlotsOf(const Grid& grid, const ParallelFor& parallel) {
+  const size_t threads =
+      parallel.run == nullptr ? 1 : static_cast<size_t>(std::max(1, parallel.num_threads));
+  return std::min(threads, grid.count());
+}
+
+size_t SlotBytes(const CpuKernels& kernels, size_t tokens, const LinearView& linear) {
+  return RoundUp64(kernels.block_scratch_bytes(std::min(tokens, kBlockRows),
+                                               std::min(linear.out_features, kBlockCols),
+                                               linear.in_features, linear.num_kept));
+}
+
+bool SameKeptColumns(const QuantizedActivations& q, const LinearView& linear) {
+  return q.num_kept == linear.num_kept &&
+         (q.kept_index == linear.kept_index ||
+          std::equal(q.kept_index, q.kept_index + q.num_kept, linear.kept_index));
+}
+
+bool IsValid(const CpuKernels& kernels, const QuantizedActivations& q, const LinearView& linear) {
+  const bool has_codes =
+      linear.codes != nullptr || linear.in_features == 0 || linear.out_features == 0;
+  const bool has_features =
+      (linear.multiplier != nullptr && linear.code_sum != nullptr) || linear.out_features == 0;
+  const bool has_kept =
+      linear.num_kept == 0 || (linear.kept_index != nullptr && linear.kept_weight != nullptr);
+  return q.x.in_features == linear.in_features && linear.layout == kernels.layout && has_codes &&
+         has_features && has_kept && SameKeptColumns(q, linear) &&
+         (linear.num_kept == 0 || IsKnown(linear.kept_type)) &&
+         (linear.bias == nullptr || IsKnown(linear.bias_type));
+}
+
+bool IsValid(const OutputView& y, size_t tokens, size_t out_features) {
+  const bool has_data = y.data != nullptr || tokens == 0 || out_features == 0;
+  return IsKnown(y.type) && has_data && (tokens <= 1 || y.row_stride >= out_features);
+}
+
+// Calls body(block, scratch) for every block. As many tasks as may run at once share a counter of
+// blocks, so that each task, whichever thread runs it, has scratch memory of its own.
+template <class Body>
+void ForBlocks(const Grid& grid, const ParallelFor& parallel, void* workspace, size_t slot_bytes,
+               Body&& body) {
+  std::atomic<size_t> next{0};
+  RunParallel(parallel, SlotsOf(grid, parallel), [&](size_t slot) {
+    void* scratch = static_cast<unsigned char*>(workspace) + slot * slot_bytes;
+    for (size_t i = next++; i < grid.count(); i = next++) body(grid.at(i), scratch);
+  });
+}
+
+}  // namespace
+
+size_t MultiplyWorkspaceBytes(const CpuKernels& kernels, size_t tokens, const LinearView& linear,
+                              const ParallelFor& parallel) {
+  const Grid grid(tokens, linear.out_features);
+  return SaturatingMul(SlotsOf(grid, parallel), SlotBytes(kernels, tokens, linear));
+}
+
+KernelStatus Multiply(const CpuKernels& kernels, const QuantizedActivations& quantized,
+                      const LinearView& linear, const OutputView& y, const ParallelFor& parallel,
+                      void* workspace, size_t workspace_bytes) {
+  const size_t tokens = quantized.x.tokens;
+  if (!IsValid(kernels, quantized, linear) || !IsValid(y, tokens, linear.out_features)) {
+    return KernelStatus::kInvalidArgument;
+  }
+  const size_t needed = MultiplyWorkspaceBytes(kernels, tokens, linear, parallel);
+  if (workspace_bytes < needed) return KernelStatus::kWorkspaceTooSmall;
+  if (needed == 0) return KernelStatus::kOk;
+  if (workspace == nullptr || !IsAligned64(workspace)) return KernelStatus::kInvalidArgument;
+  ForBlocks(Grid(tokens, linear.out_features), parallel, workspace,
+            SlotBytes(kernels, tokens, linear), [&](const Block& block, void* scratch) {
+              kernels.multiply_block(quantized, linear, y, block, scratch);
+            });
+  return KernelStatus::kOk;
+}
+
+KernelStatus Accumulate(const CpuKernels& kernels, const QuantizedActivations& quantized,
+                        const LinearView& linear, int64_t* acc, void* workspace,
+                        size_t workspace_bytes) {
+  const size_t tokens = quantized.x.tokens;
+  if (!IsValid(kernels, quantized, linear)) return KernelStatus::kInvalidArgument;
+  const size_t needed = MultiplyWorkspaceBytes(kernels, tokens, linear, SerialFor());
+  if (workspace_bytes < needed) return KernelStatus::kWorkspaceTooSmall;
+  if (needed == 0) return KernelStatus::kOk;
+  if (acc == nullptr || workspace == nullptr || !IsAligned64(workspace))
+    return KernelStatus::kInvalidArgument;
+  ForBlocks(Grid(tokens, linear.out_features), SerialFor(), workspace,
+            SlotBytes(kernels, tokens, linear), [&](const Block& block, void* scratch) {
+              kernels.accumulate_block(quantized, linear, block, acc, linear.out_features, scratch);
+            });
+  return KernelStatus::kOk;
+}
+
+}  // namespace octavo::kernels
