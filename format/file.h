@@ -1,0 +1,99 @@
+// Files as values: descriptors that close themselves, read-only mappings, positioned reads and writes that
+// finish or say why, and an output that appears under its name only when it is complete and on disk.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "octavo/result.h"
+
+namespace octavo::format {
+
+// Owns a file descriptor. Move-only.
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(other.Release()) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept;
+  ~UniqueFd() { Reset(); }
+  int get() const { return fd_; }
+  explicit operator bool() const { return fd_ >= 0; }
+  int Release();
+  void Reset();
+
+ private:
+  int fd_ = -1;
+};
+
+// "No space left on device" and the like as kIo (kNotFound for ENOENT), with what was being done and to which path.
+Status ErrnoStatus(int error, const std::string& doing, const std::string& path);
+
+// A regular file opened for positioned reads. Thread-safe after Open.
+class InputFile {
+ public:
+  // Errors: kNotFound, kIo (a folder, a FIFO or a device included).
+  static Result<InputFile> Open(const std::string& path);
+  const std::string& path() const { return path_; }
+  uint64_t size() const { return size_; }
+  // Fills `out` from `offset`. Errors: kIo; also where the file ended early ("shrank while it was read").
+  Status ReadAt(uint64_t offset, std::span<std::byte> out) const;
+  // Whether size and modification time are still those of Open. Errors: kIo.
+  Status CheckUnchanged() const;
+  int fd() const { return fd_.get(); }
+
+ private:
+  std::string path_;
+  UniqueFd fd_;
+  uint64_t size_ = 0;
+  int64_t modified_ns_ = 0;
+};
+
+// A whole file mapped read-only; empty files have an empty span. Move-only.
+class MappedFile {
+ public:
+  static Result<MappedFile> Open(const std::string& path);
+  MappedFile() = default;
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+// A file that is being made: a locked temporary sibling (".NAME.octavo-XXXXXX"), renamed over the final name by Commit.
+// Removes the temporary if it is destroyed before. Create first removes temporaries of the same name whose writer
+// no longer runs. The mode follows the umask, as for any new file.
+class AtomicFile {
+ public:
+  // `path`: final name. Errors: kNotFound (no such folder), kIo.
+  static Result<AtomicFile> Create(const std::string& path);
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&& other) noexcept;
+  ~AtomicFile();
+  // Writes all bytes at `offset`; short writes are continued. Thread-safe.
+  Status WriteAt(uint64_t offset, std::span<const std::byte> bytes) const;
+  Status Sync() const;
+  // Changes the final name; before Commit.
+  void SetFinalPath(std::string path) { final_path_ = std::move(path); }
+  const std::string& final_path() const { return final_path_; }
+  // fsync, rename, fsync of the folder. With overwrite false an existing file is kAlreadyExists.
+  Status Commit(bool overwrite);
+
+ private:
+  AtomicFile() = default;
+  void Discard();
+  std::string final_path_;
+  std::string temporary_path_;
+  UniqueFd fd_;
+};
+
+// Reads a small file whole. Errors: kNotFound, kIo, kLimit if it is larger than max_bytes.
+Result<std::string> ReadSmallFile(const std::string& path, uint64_t max_bytes);
+
+}  // namespace octavo::format

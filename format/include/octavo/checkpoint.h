@@ -1,0 +1,70 @@
+// A model to convert: which files hold which tensors, its configuration and its small companion files.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "octavo/dtype.h"
+#include "octavo/result.h"
+#include "octavo/shape.h"
+
+namespace octavo::format {
+
+struct SourceTensor {
+  std::string name;
+  DType dtype = DType::kF32;
+  Shape shape;
+  uint32_t file = 0;    // index into files()
+  uint64_t offset = 0;  // in that file
+  uint64_t bytes = 0;
+};
+
+struct CheckpointFile {
+  std::string path;   // as opened
+  std::string name;   // base name
+  uint64_t bytes = 0;
+};
+
+// Reads three forms: a .safetensors file, a "….safetensors.index.json", or a Hugging Face folder (model.safetensors, or
+// what model.safetensors.index.json names; other safetensors files beside them are no part of the model).
+// For the file forms, config.json and tokenizer files beside it are taken too. Shards named by an index must be
+// base names inside its folder, regular files or symbolic links to such (a Hugging Face cache links into a sibling
+// "blobs" folder); the index and the shards must name the same tensors, each once.
+// Const and thread-safe after Open.
+class Checkpoint {
+ public:
+  // Errors: kNotFound (nothing there, or a folder without weights: says what was looked for; a folder with only
+  // pickled weights says that), kIo, kInvalidFile (names file, tensor and what is wrong).
+  static Result<Checkpoint> Open(const std::string& path);
+  Checkpoint(Checkpoint&&) noexcept;
+  Checkpoint& operator=(Checkpoint&&) noexcept;
+  ~Checkpoint();
+
+  const std::vector<CheckpointFile>& files() const;    // in the order of their names
+  // Files in that order, tensors of each by offset: reading them in this order is one sequential pass.
+  const std::vector<SourceTensor>& tensors() const;
+  const SourceTensor* Find(std::string_view name) const;
+
+  // config.json's text, empty if there is none (at most 16 MiB).
+  const std::string& config_json() const;
+  // Names of config.json and of the tokenizer and generation files found, sorted: what a .8vo embeds.
+  const std::vector<std::string>& assets() const;
+  Result<std::string> ReadAsset(const std::string& name) const;
+  // Things worth telling that are no errors, one sentence each (an index whose total_size is wrong, say).
+  const std::vector<std::string>& warnings() const;
+
+  Status ReadAt(uint32_t file, uint64_t offset, std::span<std::byte> out) const;
+  // kIo if a file's size or modification time changed since Open.
+  Status CheckUnchanged() const;
+
+ private:
+  struct State;
+  explicit Checkpoint(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace octavo::format

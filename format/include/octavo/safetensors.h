@@ -1,0 +1,71 @@
+// safetensors files: strict reading by the published rules, and deterministic writing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "octavo/dtype.h"
+#include "octavo/result.h"
+#include "octavo/shape.h"
+
+namespace octavo::format {
+
+struct SafetensorsEntry {
+  std::string name;
+  DType dtype = DType::kF32;
+  Shape shape;
+  uint64_t offset = 0;  // from the start of the file
+  uint64_t bytes = 0;
+};
+
+// An opened file: its header is parsed and checked, tensors are read on demand by positioned reads.
+// Const and thread-safe after Open.
+class SafetensorsFile {
+ public:
+  // Checks: header length (at most 100,000,000 and the file's size) before anything is allocated, JSON with unique
+  // keys, known dtypes, shape times element size = stored range without overflow, ranges that cover the data exactly
+  // (no overlap, hole or trailing byte). Errors: kNotFound, kIo, kInvalidFile (naming file, tensor and what is wrong; a
+  // git-LFS pointer is recognized and said so).
+  static Result<SafetensorsFile> Open(const std::string& path);
+  SafetensorsFile(SafetensorsFile&&) noexcept;
+  SafetensorsFile& operator=(SafetensorsFile&&) noexcept;
+  ~SafetensorsFile();
+
+  const std::string& path() const;
+  uint64_t file_bytes() const;
+  // In order of their offsets.
+  const std::vector<SafetensorsEntry>& tensors() const;
+  const SafetensorsEntry* Find(std::string_view name) const;
+  // "__metadata__", string to string.
+  const std::map<std::string, std::string>& metadata() const;
+
+  // Any bytes of the file, the header included. Errors: kIo (also: the file shrank).
+  Status ReadAt(uint64_t offset, std::span<std::byte> out) const;
+  Result<std::vector<std::byte>> Read(const SafetensorsEntry& entry) const;
+  // kIo if size or modification time changed since Open.
+  Status CheckUnchanged() const;
+
+ private:
+  struct State;
+  explicit SafetensorsFile(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+struct SafetensorsTensor {
+  std::string name;
+  DType dtype = DType::kF32;
+  Shape shape;
+  std::span<const std::byte> data;
+};
+
+// Writes tensors in the order given (data 8-byte aligned, header padded with spaces), by temporary and rename.
+// Errors: kAlreadyExists without `overwrite`, kIo, kInvalidArgument (sizes that do not agree, equal names).
+Status WriteSafetensors(const std::string& path, std::span<const SafetensorsTensor> tensors,
+                        const std::map<std::string, std::string>& metadata, bool overwrite);
+
+}  // namespace octavo::format

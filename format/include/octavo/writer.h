@@ -1,0 +1,85 @@
+// Writes .8vo files, whole or sharded, so that the output's name only ever shows a complete one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "octavo/manifest.h"
+#include "octavo/result.h"
+
+namespace octavo::format {
+
+struct WriterOptions {
+  bool overwrite = false;          // false: an existing output is kAlreadyExists, before anything is written
+  Codec codec = Codec::kNone;
+  uint64_t max_shard_bytes = 0;    // 0: one file; else a sharded model, each shard at most this large where its largest bundle allows
+};
+
+// A chunk ready for the file: its stored form and digest. `data` points at the raw bytes or into `buffer`.
+struct EncodedChunk {
+  std::span<const std::byte> data;
+  uint64_t xxh3 = 0;
+};
+
+// Writes payloads into a temporary sibling of the output, then manifest and header, syncs, and renames.
+//
+// Chunks are encoded and written by many threads, but numbered by one: AddTensor, PlaceChunk and FinishTensor are called in
+// the file's order under the caller's lock (single thread); EncodeChunk and WriteChunk are thread-safe. The bytes
+// depend on that order alone. Destroying a Writer that was not finished removes everything it wrote; what a killed
+// process left behind is removed by the next Writer for the same output.
+class Writer {
+ public:
+  // Errors: kAlreadyExists, kNotFound (no such folder), kIo.
+  static Result<Writer> Create(const std::string& path, const WriterOptions& options);
+
+  Writer(Writer&&) noexcept;
+  Writer& operator=(Writer&&) noexcept;
+  ~Writer();
+
+  // Begins a group of tensors that belong in one shard; `raw_bytes`: of all its tensors. Without shards: nothing.
+  // Modules given to Finish go to the shard of their first tensor; a module without tensors to shard 0.
+  Status BeginBundle(uint64_t raw_bytes);
+
+  // Begins the next tensor; its number. chunk_rows 0: Octavo's own choice (chunks of about 1 MiB).
+  // Requires: the tensor before is finished.
+  Result<uint32_t> AddTensor(const std::string& name, DType dtype, const Shape& shape, uint64_t matrix_rows = 0,
+                             uint64_t chunk_rows = 0);
+  const TensorEntry& tensor(uint32_t tensor_idx) const;
+
+  // Digest, and compression if the options ask for it, into *buffer (reused between calls). Thread-safe.
+  Result<EncodedChunk> EncodeChunk(std::span<const std::byte> raw, std::vector<std::byte>* buffer) const;
+  // Gives the next chunk of the current tensor its place: where in the file (of the current shard) it goes.
+  struct Place {
+    uint32_t shard = 0;
+    uint64_t offset = 0;
+  };
+  Result<Place> PlaceChunk(uint32_t tensor_idx, const EncodedChunk& chunk);
+  // Writes the bytes there. Thread-safe. Errors: kIo, naming the cause.
+  Status WriteChunk(const Place& place, std::span<const std::byte> data) const;
+  // Checks that all chunks were placed.
+  Status FinishTensor(uint32_t tensor_idx);
+
+  // All of the above for a tensor that is in memory.
+  Status AppendTensor(const std::string& name, DType dtype, const Shape& shape, std::span<const std::byte> raw);
+  // An embedded file. Assets come after all tensors; they are in the first shard's manifest.
+  Status AppendAsset(const std::string& name, std::span<const std::byte> content);
+
+  // Completes the file or the shards and the index: takes converter, source, quantization and modules of `manifest`; its
+  // tensors, assets and shards are filled in by the writer. On success the output is on disk under its name.
+  Status Finish(Manifest manifest);
+
+  // After Finish: base names of the files written (the output first), and their bytes together.
+  const std::vector<std::string>& files() const;
+  uint64_t total_bytes() const;
+
+ private:
+  struct State;
+  explicit Writer(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace octavo::format
