@@ -311,13 +311,14 @@ std::vector<ExactOutput> MultiplyExactly(const Matrix& x, const QuantizedRows& r
       const double product =
           x.at(m, k) * (is_kept ? static_cast<double>(kept.weight.at(kept_position[k], n)) : code);
       (is_kept ? kept_sum : outliers) += product;
-      if (std::isfinite(product)) code_magnitude += std::abs(product);
+      if (!std::isfinite(product)) continue;  // then y is not finite either, and has no bound
+      code_magnitude += std::abs(product);
       magnitude += std::abs(is_kept ? product : product * a);
     }
     const double bias_term = bias.empty() ? 0.0 : bias[n];
     out.y = (sum * a + (outliers * a + kept_sum)) + bias_term;
     out.magnitude = std::abs(sum * a) + magnitude + std::abs(bias_term);
-    out.may_overflow = std::abs(sum) >= 0x1p127 || code_magnitude >= 0x1p127;
+    out.may_overflow = std::max({std::abs(sum), code_magnitude, out.magnitude}) >= 0x1p127;
   }
   return outputs;
 }

@@ -92,9 +92,9 @@ Matrix Multiply(const Matrix& x, const QuantizedRows& rows, const QuantizedWeigh
 // The same in float64 with unrounded scales, and what the bound of section 7 is made of.
 struct ExactOutput {
   double y = 0;
-  double magnitude = 0;       // |int8 term| + sum of |X * W16| over G + |bias|
+  double magnitude = 0;       // |int8 term| + sum of |X * W16| over G's finite products + |bias|
   size_t unquantized = 0;     // entries of G in the row
-  bool may_overflow = false;  // |acc| * s or the sum of |X * code| reaches 2^127
+  bool may_overflow = false;  // |acc| * s, the sum of |X * code|, or magnitude reaches 2^127
 };
 std::vector<ExactOutput> MultiplyExactly(const Matrix& x, const QuantizedRows& rows,
                                          const QuantizedWeights& weights, const KeptColumns& kept,

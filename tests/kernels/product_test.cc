@@ -2,8 +2,10 @@
 // multiples of nothing.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 #include <numeric>
+#include <tuple>
 
 #include "tests/kernels/linear_case.h"
 #include "tests/kernels/tables.h"
@@ -57,6 +59,230 @@ TEST_P(Product, AllOptionsAndTypes) {
               if (HasFatalFailure()) return;
             }
           }
+        }
+      }
+    }
+  }
+}
+
+// A small case whose options are drawn at random; `random` decides everything.
+LinearCase RandomCase(Random& random) {
+  LinearCase c;
+  const size_t tokens = random.Pick(kSizes) % 24, in_features = random.Pick(kSizes),
+               out_features = random.Pick(kSizes);
+  c.x = RandomActivations(random, tokens, in_features, random.Chance(0.2) ? 1.0 : 0.05);
+  c.w = RandomMatrix(random, out_features, in_features, std::exp2(random.Uniform(-12, 4)));
+  c.method = random.Pick(kMethods);
+  c.options.threshold = random.Pick(kThresholds);
+  c.options.scope = SpansRows(c.method) ? Scope::kBatch : random.Pick(kScopes);
+  c.options.row_rule = random.Pick(kRules);
+  c.options.activations = random.Pick(kActivations);
+  c.options.via_fp16 = random.Chance(0.2);
+  c.x_type = random.Pick(kTypes);
+  c.w_type = random.Pick(kTypes);
+  c.y_type = random.Pick(kTypes);
+  c.kept_type = random.Pick(kTypes);
+  c.bias_type = random.Pick(kTypes);
+  for (size_t k = 0; k < in_features; ++k) {
+    if (random.Chance(0.1)) c.kept_index.push_back(static_cast<int32_t>(k));
+  }
+  if (random.Chance(0.5)) c.bias = RandomMatrix(random, 1, out_features).data;
+  c.x_extra_stride = random.Below(4);
+  c.y_extra_stride = random.Below(4);
+  return c;
+}
+
+TEST_P(Product, TwoThousandRandomCases) {
+  const uint64_t seed = testing::TestSeed();
+  SCOPED_TRACE(testing::SeedText(seed));
+  RecordProperty("seed", std::to_string(seed));
+  Random random(seed);
+  for (int i = 0; i < 2000; ++i) {
+    SCOPED_TRACE("case " + std::to_string(i));
+    CheckAgainstReference(table(), RandomCase(random));
+    if (HasFailure()) return;
+  }
+}
+
+TEST_P(Product, SizesThatAreMultiplesOfNothing) {
+  Random random(testing::TestSeed());
+  for (const size_t tokens : {1, 2, 3, 63, 64, 65}) {
+    for (const size_t in_features : kSizes) {
+      for (const size_t out_features : kSizes) {
+        if (tokens > 3 && in_features * out_features > 3000) continue;  // keeps the reference fast
+        LinearCase c;
+        c.x = RandomActivations(random, tokens, in_features);
+        c.w = RandomMatrix(random, out_features, in_features);
+        c.y_type = ElementType::kFloat16;
+        c.options.activations = random.Pick(kActivations);
+        CheckAgainstReference(table(), c);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+// Beyond one chunk and one block of every table.
+TEST_P(Product, LongRowsAndManyBlocks) {
+  Random random(testing::TestSeed());
+  for (const auto& [tokens, in_features, out_features] :
+       {std::tuple{3, 1023, 67}, {2, 1025, 130}, {67, 2049, 3}, {131, 70, 131}, {1, 4099, 5}}) {
+    for (const Scope scope : kScopes) {
+      LinearCase c;
+      c.x =
+          RandomActivations(random, static_cast<size_t>(tokens), static_cast<size_t>(in_features));
+      c.w =
+          RandomMatrix(random, static_cast<size_t>(out_features), static_cast<size_t>(in_features));
+      c.options.scope = scope;
+      c.kept_index = {0, 5, in_features - 1};
+      CheckAgainstReference(table(), c);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(Product, KeptColumns) {
+  Random random(testing::TestSeed());
+  constexpr size_t kIn = 67;
+  std::vector<int32_t> all(kIn);
+  std::iota(all.begin(), all.end(), 0);
+  const std::vector<int32_t> sets[] = {{0}, {kIn - 1}, {0, kIn - 1}, {63}, {64}, {63, 64}, all};
+  for (const std::vector<int32_t>& kept : sets) {
+    for (const ElementType kept_type : kTypes) {
+      for (const ElementType x_type : kTypes) {
+        for (const Scope scope : kScopes) {
+          LinearCase c;
+          c.x = RandomActivations(random, 6, kIn, 0.2);
+          c.w = RandomMatrix(random, 17, kIn);
+          c.kept_index = kept;
+          c.kept_type = kept_type;
+          c.x_type = x_type;
+          c.options.scope = scope;
+          c.options.threshold = random.Pick(kThresholds);
+          CheckAgainstReference(table(), c);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Product, BiasOfEveryType) {
+  Random random(testing::TestSeed());
+  for (const ElementType bias_type : kTypes) {
+    for (const ElementType y_type : kTypes) {
+      LinearCase c;
+      c.x = RandomActivations(random, 3, 33);
+      c.w = RandomMatrix(random, 70, 33);
+      c.bias = RandomMatrix(random, 1, 70, 100.0f).data;
+      c.bias_type = bias_type;
+      c.y_type = y_type;
+      CheckAgainstReference(table(), c);
+    }
+  }
+}
+
+// Rows of zeros, of outliers alone, of numbers so small that their scale would be subnormal, and so
+// large that the range or 1 / absmax is not a normal float.
+TEST_P(Product, ExtremeRows) {
+  Random random(testing::TestSeed());
+  constexpr size_t kIn = 40;
+  const float big = std::numeric_limits<float>::max();
+  const float magnitudes[] = {0.0f,
+                              1e-45f,
+                              127.0f * 0x1p-126f,
+                              254.0f * 0x1p-126f,
+                              256.0f * 0x1p-126f,
+                              1e-36f,
+                              1e-30f,
+                              1.0f,
+                              7.0f,
+                              1e30f,
+                              big / 2,
+                              big};
+  for (const float threshold : kThresholds) {
+    for (const Activations activations : kActivations) {
+      for (const Scope scope : kScopes) {
+        for (const RowRule rule : kRules) {
+          LinearCase c;
+          c.x = reference::Matrix(std::size(magnitudes), kIn);
+          for (size_t m = 0; m < c.x.rows; ++m) {
+            for (size_t k = 0; k < kIn; ++k) c.x.at(m, k) = random.Uniform(-1, 1) * magnitudes[m];
+            c.x.at(m, m) = magnitudes[m];
+            c.x.at(m, m + 1) = -magnitudes[m];
+          }
+          c.w = RandomMatrix(random, 7, kIn);
+          for (size_t k = 0; k < kIn; ++k) {
+            c.w.at(1, k) = 0.0f;
+            c.w.at(2, k) *= 1e-37f;
+            c.w.at(3, k) *= 5e37f;
+            c.w.at(4, k) = k % 2 == 0 ? big : -big;
+          }
+          c.x_type = ElementType::kFloat32;
+          c.w_type = ElementType::kFloat32;
+          c.options = {threshold, scope, rule, activations, RangeOver::kRow, false};
+          CheckAgainstReference(table(), c);
+          c.method = reference::Method::kZeropointVector;
+          CheckAgainstReference(table(), c);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+// Infinities and NaN at any threshold; rows without one are as if the others were finite outliers.
+TEST_P(Product, NonFiniteEntries) {
+  Random random(testing::TestSeed());
+  const float specials[] = {std::numeric_limits<float>::infinity(),
+                            -std::numeric_limits<float>::infinity(),
+                            std::numeric_limits<float>::quiet_NaN()};
+  for (const ElementType x_type : kTypes) {
+    for (const Scope scope : kScopes) {
+      for (const float threshold : kThresholds) {
+        LinearCase c;
+        c.x = RandomActivations(random, 7, 66);
+        for (int i = 0; i < 6; ++i)
+          c.x.at(random.Below(5), random.Below(66)) = random.Pick(specials);
+        c.w = RandomMatrix(random, 17, 66);
+        for (size_t k = 0; k < 66; ++k) c.w.at(3, k) = 0.0f;  // inf * 0
+        c.x_type = x_type;
+        c.y_type = random.Pick(kTypes);
+        c.options.threshold = threshold;
+        c.options.scope = scope;
+        c.options.activations = random.Pick(kActivations);
+        if (random.Chance(0.5)) c.kept_index = {1, 7, 65};
+        CheckAgainstReference(table(), c);
+        if (HasFatalFailure()) return;
+
+        PreparedCase prepared(table(), c);
+        const QuantizedCase quantized(table(), prepared);
+        const reference::Matrix y =
+            RunMultiply(table(), prepared, *quantized, ElementType::kFloat32).values();
+        for (size_t m = 5; m < 7; ++m) {
+          for (size_t n = 0; n < 17; ++n) ASSERT_TRUE(std::isfinite(y.at(m, n))) << m << " " << n;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Product, NothingToDo) {
+  for (const auto& [tokens, in_features, out_features] :
+       {std::tuple{0, 5, 4}, {3, 0, 4}, {3, 5, 0}, {0, 0, 0}, {1, 0, 1}}) {
+    for (const Scope scope : kScopes) {
+      LinearCase c;
+      c.x = reference::Matrix(static_cast<size_t>(tokens), static_cast<size_t>(in_features));
+      c.w = reference::Matrix(static_cast<size_t>(out_features), static_cast<size_t>(in_features));
+      c.bias.assign(static_cast<size_t>(out_features), 2.5f);
+      c.options.scope = scope;
+      CheckAgainstReference(table(), c);
+      if (in_features == 0 && tokens > 0) {
+        PreparedCase prepared(table(), c);
+        const QuantizedCase quantized(table(), prepared);
+        for (const float y :
+             RunMultiply(table(), prepared, *quantized, ElementType::kFloat16).values().data) {
+          ASSERT_EQ(y, 2.5f);
         }
       }
     }
