@@ -477,10 +477,14 @@ void MultiplyCodes(const QuantizedActivations& q, const LinearView& linear, cons
                 : WidenCodes(codes, count, out);
     }
     for (size_t col = 0; col < cols; col += kTileCols) {
-      for (size_t c = 0; c < Smaller(kTileCols, cols - col); ++c) {
-        const int8_t* codes =
-            linear.codes + (block.col_begin + col + c) * linear.in_features + begin;
-        WidenCodes(codes, count, scratch.w + c * kChunk);
+      for (size_t c = 0; c < kTileCols; ++c) {
+        int16_t* out = scratch.w + c * kChunk;
+        if (col + c < cols) {
+          const size_t n = block.col_begin + col + c;
+          WidenCodes(linear.codes + n * linear.in_features + begin, count, out);
+        } else {
+          std::memset(out, 0, RoundUp(count, kStep) * sizeof(int16_t));  // a tile has four columns
+        }
       }
       MultiplyTiles(scratch, rows, cols, col, RoundUp(count, kStep));
     }

@@ -28,7 +28,7 @@ ZeropointGrid GridOf(float lo, float hi) {
 
 }  // namespace
 
-ZeropointGrid MakeZeropointGrid(float lo, float hi) {
+ZeropointGrid MakeZeropointGrid(float lo, float hi) noexcept {
   const FpEnvironment environment;
   PinToEnvironment(lo);
   PinToEnvironment(hi);
@@ -37,7 +37,7 @@ ZeropointGrid MakeZeropointGrid(float lo, float hi) {
   return grid;
 }
 
-float StoredAbsmax(float absmax) {
+float StoredAbsmax(float absmax) noexcept {
   const FpEnvironment environment;
   PinToEnvironment(absmax);
   float stored = absmax < kSmallestAbsmax ? 0.0f : absmax;

@@ -75,10 +75,10 @@ struct ZeropointGrid {
 };
 // The grid for a range, by the formulas of asymmetric activations; all zero for a range below 255 * 2^-126.
 // Requires: lo <= 0 <= hi.
-ZeropointGrid MakeZeropointGrid(float lo, float hi);
+ZeropointGrid MakeZeropointGrid(float lo, float hi) noexcept;
 
 // absmax as it is stored: 0 where it is below 127 * 2^-126, so that every scale is a normal float.
-float StoredAbsmax(float absmax);
+float StoredAbsmax(float absmax) noexcept;
 
 // ---- A prepared linear and its operands -----------------------------------------------------------------------
 
