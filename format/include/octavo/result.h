@@ -78,7 +78,7 @@ class [[nodiscard]] Result {
 // Returns from the enclosing function if `expression`, a Status, is an error.
 #define OCTAVO_RETURN_IF_ERROR(expression)                       \
   do {                                                           \
-    if (::octavo::Status octavo_status = (expression); !octavo_status.ok()) return octavo_status; \
+    if (::octavo::Status octavo_returned = (expression); !octavo_returned.ok()) return octavo_returned; \
   } while (false)
 
 // `OCTAVO_ASSIGN_OR_RETURN(auto x, F())`: x = the value of F(), or the enclosing function returns its Status.

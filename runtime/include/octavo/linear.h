@@ -1,5 +1,7 @@
 // One int8 linear: prepared once for a device, then multiplied with activations as LLM.int8() does.
 // The arithmetic is docs/numerics.md's. x: [tokens, in_features], y: [tokens, out_features], each F16, BF16 or F32.
+// Calls return errors as values; the one exception that may pass is std::bad_alloc, for small objects. A call that is
+// given a workspace allocates nothing on success (Quantize: only the object that it returns).
 #pragma once
 
 #include <cstddef>
@@ -54,7 +56,8 @@ struct QuantizeOptions {
 
 // Where and with what a call runs. Everything is optional.
 struct Execution {
-  // Threads that the caller lends; run == nullptr: Octavo's own pool, made on first use.
+  // Threads that the caller lends, num_threads of them at least 1; run == nullptr: Octavo's own pool, made on first use and kept until the
+  // process ends. A forked child makes its own, but only if the parent was not inside a call while it forked.
   kernels::ParallelFor parallel;
   // Memory for the call, 64-byte aligned, at least the ...WorkspaceBytes of the call; empty: allocated by the call.
   std::span<std::byte> workspace;
@@ -67,7 +70,10 @@ struct Execution {
 // thread-safe: any number of threads may multiply with it at once.
 class PreparedLinear {
  public:
-  // Errors: kUnsupported (device or backend not available here: says why), kInvalidFile / kNotIntact (values that break R26 to R29).
+  // Scales (R26), the bounds of code sums, zero points and kept columns (R29) are always checked, in O(out_features). What needs every
+  // code (R26's rows of scale 0, R27, R28), and digests, only with check_digests; compressed tensors are always checked for digests.
+  // Errors: kUnsupported (device or backend not available here: says why; a bias that is no F16, BF16 or F32), kInvalidFile / kNotIntact
+  // (naming tensor and rule), kLimit (memory; in_features above the kernels' limit).
   static Result<PreparedLinear> Create(const Linear& linear, Device device = kCpuDevice, const PrepareOptions& options = {});
 
   PreparedLinear(PreparedLinear&&) noexcept;
@@ -116,22 +122,23 @@ class QuantizedActivations {
   std::unique_ptr<State> state_;
 };
 
-// Bytes of workspace for a call with up to `tokens` rows; the same for any options of the call.
+// Bytes of workspace for a call with up to `tokens` rows; the same for any options of the call. SIZE_MAX where tokens is negative
+// or no address space could hold it: such a call is an error.
 size_t QuantizeWorkspaceBytes(const PreparedLinear& linear, int64_t tokens);
 size_t MultiplyWorkspaceBytes(const PreparedLinear& linear, int64_t tokens, const Execution& execution = {});
 size_t ForwardWorkspaceBytes(const PreparedLinear& linear, int64_t tokens, const Execution& execution = {});
 
 // Quantizes x as `linear` wants it (its kept columns, its file's options unless overridden).
-// Errors: kInvalidArgument (dtype, shape, stride, device, alignment of the workspace, a threshold that is negative or
-// NaN, scope token with a method whose range spans rows; workspace too small).
+// Errors: kInvalidArgument (dtype, shape, stride, device, alignment of data or workspace, a threshold that is negative or
+// NaN, scope token with a method whose range spans rows; workspace too small; a stream on a CPU), kLimit (memory).
 Result<QuantizedActivations> Quantize(const PreparedLinear& linear, ConstTensorView x, const QuantizeOptions& options = {},
                                       const Execution& execution = {});
 
-// y = x W^T + bias. Errors: kInvalidArgument (shapes, dtypes; activations that were quantized for other kept columns, another
-// method or another backend).
+// y = x W^T + bias. y must not overlap x. Errors: kInvalidArgument (shapes, dtypes; activations that were quantized for other kept
+// columns, another method or another backend), kLimit.
 Status Multiply(const QuantizedActivations& x, const PreparedLinear& linear, TensorView y, const Execution& execution = {});
 
-// Quantize and Multiply in one.
+// Quantize and Multiply in one. y must not overlap x. Errors: those of both.
 Status Forward(const PreparedLinear& linear, ConstTensorView x, TensorView y, const QuantizeOptions& options = {},
                const Execution& execution = {});
 

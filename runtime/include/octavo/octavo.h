@@ -1,11 +1,11 @@
 /* Octavo's C interface: open a .8vo file and multiply with its int8 linears.
  *
  * Every call returns an octavo_status. The text of the last error of a thread is octavo_last_error(): it belongs to the
- * library and is valid until the same thread's next call. Objects are reference-counted: every octavo_…_release undoes
+ * library and is valid until the same thread's next call that returns a status. Objects are reference-counted: every octavo_…_release undoes
  * one octavo_…_open, _get, _prepare or _retain; what depends on another object keeps it alive. All functions are
  * thread-safe; objects are const once made. Pointers that a function returns live as long as their object.
  * Option structs begin with `struct_size`: set it with OCTAVO_INIT, so that a program built with an older header
- * keeps working. A null options pointer means the defaults. */
+ * keeps working. Zero in a field is its default; a null options pointer means all defaults. */
 #ifndef OCTAVO_OCTAVO_H_
 #define OCTAVO_OCTAVO_H_
 
@@ -105,7 +105,7 @@ typedef struct octavo_forward_options {
   int32_t scope_plus_1;
   int32_t row_rule_plus_1;
   int32_t activations_plus_1;
-  int32_t num_threads;             /* how many threads parallel_for may use; ignored without it */
+  int32_t num_threads;             /* with parallel_for: how many may run at once, at least 1 */
   octavo_parallel_for parallel_for; /* null: Octavo's own pool */
   void* parallel_context;
   void* workspace;                 /* 64-byte aligned; null: allocated by the call */
@@ -115,7 +115,8 @@ typedef struct octavo_forward_options {
 
 OCTAVO_API int32_t octavo_abi_version(void);         /* OCTAVO_ABI_VERSION of the library */
 OCTAVO_API const char* octavo_version(void);         /* "0.1.0" */
-OCTAVO_API const char* octavo_last_error(void);      /* this thread's; "" if its last call succeeded */
+/* Of this thread's last call that returned a status; "" if it succeeded. _retain and _release leave it as it is. */
+OCTAVO_API const char* octavo_last_error(void);
 OCTAVO_API const char* octavo_status_name(octavo_status status); /* "invalid file" */
 
 /* ---- Models ---- */
@@ -128,10 +129,10 @@ OCTAVO_API octavo_status octavo_model_manifest(const octavo_model* model, const 
 /* Number of modules, and the i-th one's name; quantized: 1 if octavo_linear_prepare takes it. */
 OCTAVO_API octavo_status octavo_model_module_count(const octavo_model* model, int64_t* count);
 OCTAVO_API octavo_status octavo_model_module(const octavo_model* model, int64_t index, const char** name, int32_t* quantized);
-/* An uncompressed tensor in the mapping: no copy. `shape` takes up to 8 extents. */
+/* An uncompressed tensor in the mapping: no copy. `shape` takes up to 8 extents; dtype, shape and rank may be null. */
 OCTAVO_API octavo_status octavo_model_tensor(const octavo_model* model, const char* name, const void** data, size_t* bytes,
                                              octavo_dtype* dtype, int64_t* shape, int32_t* rank);
-/* Copies an embedded file. With buffer null only *bytes is set. */
+/* Copies an embedded file: *bytes is the buffer's size on entry and the file's on return. With buffer null only *bytes is set. */
 OCTAVO_API octavo_status octavo_model_asset(const octavo_model* model, const char* name, void* buffer, size_t* bytes);
 
 /* ---- Linears ---- */
@@ -142,7 +143,8 @@ OCTAVO_API void octavo_linear_release(octavo_linear* linear);
 OCTAVO_API octavo_status octavo_linear_features(const octavo_linear* linear, int64_t* in_features, int64_t* out_features);
 OCTAVO_API const char* octavo_linear_backend(const octavo_linear* linear);
 
-/* Workspace for the call of that name with up to `tokens` rows. */
+/* Workspace for the call of that name with up to `tokens` rows; of `options` only the threads count.
+ * OCTAVO_LIMIT where no address space could hold it. */
 OCTAVO_API octavo_status octavo_quantize_workspace(const octavo_linear* linear, int64_t tokens,
                                                    const octavo_forward_options* options, size_t* bytes);
 OCTAVO_API octavo_status octavo_multiply_workspace(const octavo_linear* linear, int64_t tokens,

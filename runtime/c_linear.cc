@@ -1,0 +1,220 @@
+// octavo.h: linears and activations.
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "runtime/c_error.h"
+#include "runtime/c_objects.h"
+#include "runtime/c_options.h"
+
+using octavo::ErrorCode;
+using octavo::Result;
+using octavo::Status;
+using octavo::c_api::Guard;
+using octavo::c_api::Invalid;
+using octavo::c_api::NotNull;
+using octavo::c_api::ReadOptions;
+
+struct octavo_activations_q {
+  octavo::QuantizedActivations quantized;
+};
+
+static_assert(int(octavo::DType::kF16) == OCTAVO_F16);
+static_assert(int(octavo::DType::kBF16) == OCTAVO_BF16);
+static_assert(int(octavo::DType::kF32) == OCTAVO_F32);
+static_assert(int(octavo::DeviceType::kCpu) == OCTAVO_CPU);
+static_assert(int(octavo::DeviceType::kCuda) == OCTAVO_CUDA);
+static_assert(int(octavo::format::Scope::kBatch) == OCTAVO_SCOPE_BATCH);
+static_assert(int(octavo::format::Scope::kToken) == OCTAVO_SCOPE_TOKEN);
+static_assert(int(octavo::format::RowRule::kInlierColumns) == OCTAVO_INLIER_COLUMNS);
+static_assert(int(octavo::format::RowRule::kBelowThreshold) == OCTAVO_BELOW_THRESHOLD);
+static_assert(int(octavo::format::Activations::kAsymmetric) == OCTAVO_ASYMMETRIC);
+static_assert(int(octavo::format::Activations::kSymmetric) == OCTAVO_SYMMETRIC);
+
+namespace {
+
+// 0: nothing; 1 + enumerator of an enum with two.
+template <typename Enum>
+Status ReadChoice(int32_t plus_1, const char* name, std::optional<Enum>* choice) {
+  if (plus_1 < 0 || plus_1 > 2)
+    return Invalid(std::string(name) + " is " + std::to_string(plus_1) + "; expected 0, 1 or 2");
+  if (plus_1 != 0) *choice = static_cast<Enum>(plus_1 - 1);
+  return {};
+}
+
+Result<octavo::QuantizeOptions> ToQuantizeOptions(const octavo_forward_options& options) {
+  octavo::QuantizeOptions result;
+  if (options.override_threshold != 0) result.threshold = options.threshold;
+  OCTAVO_RETURN_IF_ERROR(ReadChoice(options.scope_plus_1, "scope_plus_1", &result.scope));
+  OCTAVO_RETURN_IF_ERROR(ReadChoice(options.row_rule_plus_1, "row_rule_plus_1", &result.row_rule));
+  OCTAVO_RETURN_IF_ERROR(
+      ReadChoice(options.activations_plus_1, "activations_plus_1", &result.activations));
+  return result;
+}
+
+octavo::Execution ToExecution(const octavo_forward_options& options) {
+  octavo::Execution execution;
+  if (options.parallel_for != nullptr)
+    execution.parallel = {options.parallel_for, options.parallel_context, options.num_threads};
+  if (options.workspace != nullptr)
+    execution.workspace = {static_cast<std::byte*>(options.workspace), options.workspace_bytes};
+  execution.stream = options.stream;
+  return execution;
+}
+
+Status NothingReserved(const octavo_tensor& tensor, const char* name) {
+  return tensor.reserved == 0 ? Status() : Invalid(std::string(name) + ".reserved is not 0");
+}
+
+octavo::TensorView ToView(const octavo_tensor& tensor) {
+  return {tensor.data,
+          static_cast<octavo::DType>(tensor.dtype),
+          tensor.rows,
+          tensor.columns,
+          tensor.row_stride,
+          {static_cast<octavo::DeviceType>(tensor.device_type), tensor.device_index}};
+}
+
+// The three workspace queries: `query` is called with the linear and the call's Execution.
+template <typename Query>
+octavo_status WorkspaceBytes(const octavo_linear* linear, int64_t tokens,
+                             const octavo_forward_options* options, size_t* bytes, Query&& query) {
+  return Guard([&]() -> Status {
+    OCTAVO_RETURN_IF_ERROR(NotNull(linear, "linear"));
+    OCTAVO_RETURN_IF_ERROR(NotNull(bytes, "bytes"));
+    OCTAVO_ASSIGN_OR_RETURN(const octavo_forward_options known, ReadOptions(options));
+    if (tokens < 0) return Invalid("tokens is " + std::to_string(tokens));
+    const size_t needed = query(linear->prepared, ToExecution(known));
+    if (needed > PTRDIFF_MAX)
+      return {ErrorCode::kLimit,
+              std::to_string(tokens) + " tokens need more workspace than an address space has"};
+    *bytes = needed;
+    return {};
+  });
+}
+
+}  // namespace
+
+// ---- Linears ----
+
+octavo_status octavo_linear_prepare(octavo_model* model, const char* name, int64_t expert,
+                                    const octavo_prepare_options* options, octavo_linear** linear) {
+  return Guard([&]() -> Status {
+    OCTAVO_RETURN_IF_ERROR(NotNull(model, "model"));
+    OCTAVO_RETURN_IF_ERROR(NotNull(name, "name"));
+    OCTAVO_RETURN_IF_ERROR(NotNull(linear, "linear"));
+    OCTAVO_ASSIGN_OR_RETURN(const octavo_prepare_options known, ReadOptions(options));
+    if (known.reserved != 0) return Invalid("options.reserved is not 0");
+    const octavo::Device device{static_cast<octavo::DeviceType>(known.device_type),
+                                known.device_index};
+    OCTAVO_ASSIGN_OR_RETURN(const octavo::Linear named, model->model.linear(name, expert));
+    OCTAVO_ASSIGN_OR_RETURN(
+        octavo::PreparedLinear prepared,
+        octavo::Prepare(named, device,
+                        {known.cpu == nullptr ? "" : known.cpu, known.check_digests != 0}));
+    *linear = new octavo_linear{std::move(prepared)};
+    return {};
+  });
+}
+
+void octavo_linear_retain(octavo_linear* linear) { octavo::c_api::Retain(linear); }
+void octavo_linear_release(octavo_linear* linear) { octavo::c_api::Release(linear); }
+
+octavo_status octavo_linear_features(const octavo_linear* linear, int64_t* in_features,
+                                     int64_t* out_features) {
+  return Guard([&]() -> Status {
+    OCTAVO_RETURN_IF_ERROR(NotNull(linear, "linear"));
+    if (in_features != nullptr) *in_features = linear->prepared.in_features();
+    if (out_features != nullptr) *out_features = linear->prepared.out_features();
+    return {};
+  });
+}
+
+const char* octavo_linear_backend(const octavo_linear* linear) {
+  return linear == nullptr ? "" : linear->prepared.backend();
+}
+
+octavo_status octavo_quantize_workspace(const octavo_linear* linear, int64_t tokens,
+                                        const octavo_forward_options* options, size_t* bytes) {
+  return WorkspaceBytes(linear, tokens, options, bytes,
+                        [&](const octavo::PreparedLinear& prepared, const octavo::Execution&) {
+                          return octavo::QuantizeWorkspaceBytes(prepared, tokens);
+                        });
+}
+
+octavo_status octavo_multiply_workspace(const octavo_linear* linear, int64_t tokens,
+                                        const octavo_forward_options* options, size_t* bytes) {
+  return WorkspaceBytes(
+      linear, tokens, options, bytes,
+      [&](const octavo::PreparedLinear& prepared, const octavo::Execution& execution) {
+        return octavo::MultiplyWorkspaceBytes(prepared, tokens, execution);
+      });
+}
+
+octavo_status octavo_forward_workspace(const octavo_linear* linear, int64_t tokens,
+                                       const octavo_forward_options* options, size_t* bytes) {
+  return WorkspaceBytes(
+      linear, tokens, options, bytes,
+      [&](const octavo::PreparedLinear& prepared, const octavo::Execution& execution) {
+        return octavo::ForwardWorkspaceBytes(prepared, tokens, execution);
+      });
+}
+
+octavo_status octavo_forward(const octavo_linear* linear, const octavo_tensor* x,
+                             const octavo_tensor* y, const octavo_forward_options* options) {
+  return Guard([&]() -> Status {
+    OCTAVO_RETURN_IF_ERROR(NotNull(linear, "linear"));
+    OCTAVO_RETURN_IF_ERROR(NotNull(x, "x"));
+    OCTAVO_RETURN_IF_ERROR(NotNull(y, "y"));
+    OCTAVO_RETURN_IF_ERROR(NothingReserved(*x, "x"));
+    OCTAVO_RETURN_IF_ERROR(NothingReserved(*y, "y"));
+    OCTAVO_ASSIGN_OR_RETURN(const octavo_forward_options known, ReadOptions(options));
+    OCTAVO_ASSIGN_OR_RETURN(const octavo::QuantizeOptions how, ToQuantizeOptions(known));
+    return octavo::Forward(linear->prepared, ToView(*x), ToView(*y), how, ToExecution(known));
+  });
+}
+
+octavo_status octavo_quantize(const octavo_linear* linear, const octavo_tensor* x,
+                              const octavo_forward_options* options,
+                              octavo_activations_q** quantized) {
+  return Guard([&]() -> Status {
+    OCTAVO_RETURN_IF_ERROR(NotNull(linear, "linear"));
+    OCTAVO_RETURN_IF_ERROR(NotNull(x, "x"));
+    OCTAVO_RETURN_IF_ERROR(NotNull(quantized, "quantized"));
+    OCTAVO_RETURN_IF_ERROR(NothingReserved(*x, "x"));
+    OCTAVO_ASSIGN_OR_RETURN(const octavo_forward_options known, ReadOptions(options));
+    OCTAVO_ASSIGN_OR_RETURN(const octavo::QuantizeOptions how, ToQuantizeOptions(known));
+    OCTAVO_ASSIGN_OR_RETURN(
+        octavo::QuantizedActivations made,
+        octavo::Quantize(linear->prepared, ToView(*x), how, ToExecution(known)));
+    *quantized = new octavo_activations_q{std::move(made)};
+    return {};
+  });
+}
+
+void octavo_activations_release(octavo_activations_q* quantized) { delete quantized; }
+
+octavo_status octavo_multiply(const octavo_activations_q* quantized, const octavo_linear* linear,
+                              const octavo_tensor* y, const octavo_forward_options* options) {
+  return Guard([&]() -> Status {
+    OCTAVO_RETURN_IF_ERROR(NotNull(quantized, "quantized"));
+    OCTAVO_RETURN_IF_ERROR(NotNull(linear, "linear"));
+    OCTAVO_RETURN_IF_ERROR(NotNull(y, "y"));
+    OCTAVO_RETURN_IF_ERROR(NothingReserved(*y, "y"));
+    OCTAVO_ASSIGN_OR_RETURN(const octavo_forward_options known, ReadOptions(options));
+    return octavo::Multiply(quantized->quantized, linear->prepared, ToView(*y), ToExecution(known));
+  });
+}
+
+octavo_status octavo_outlier_columns(const octavo_activations_q* quantized, int64_t* columns,
+                                     int64_t capacity, int64_t* count) {
+  return Guard([&]() -> Status {
+    OCTAVO_RETURN_IF_ERROR(NotNull(quantized, "quantized"));
+    OCTAVO_RETURN_IF_ERROR(NotNull(count, "count"));
+    const std::vector<int64_t> all = quantized->quantized.outlier_columns();
+    *count = static_cast<int64_t>(all.size());
+    for (int64_t i = 0; columns != nullptr && i < std::min(capacity, *count); ++i)
+      columns[i] = all[static_cast<size_t>(i)];
+    return {};
+  });
+}

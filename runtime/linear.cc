@@ -1,0 +1,86 @@
+// Accessors of the objects of linear.h. What they do is in prepare.cc and forward.cc.
+#include "octavo/linear.h"
+
+#include <bit>
+#include <utility>
+
+#include "runtime/state.h"
+
+namespace octavo {
+
+Linear::Linear(Model model, const format::Module* module, int64_t expert)
+    : model_(std::move(model)), module_(module), expert_(expert) {}
+
+const std::string& Linear::name() const { return module_->name; }
+int64_t Linear::in_features() const { return static_cast<int64_t>(module_->in_features); }
+int64_t Linear::out_features() const { return static_cast<int64_t>(module_->out_features); }
+bool Linear::has_bias() const { return !module_->bias.empty(); }
+const format::Module& Linear::module() const { return *module_; }
+const format::Quantization& Linear::quantization() const { return model_.manifest().quantization; }
+
+int64_t Linear::num_kept_columns() const {
+  if (module_->kept_index.empty()) return 0;
+  const format::TensorEntry* index = model_.reader().FindTensor(module_->kept_index);
+  return index == nullptr ? 0 : static_cast<int64_t>(index->shape.NumElements().value_or(0));
+}
+
+PreparedLinear::PreparedLinear(std::unique_ptr<State> state) : state_(std::move(state)) {}
+PreparedLinear::PreparedLinear(PreparedLinear&&) noexcept = default;
+PreparedLinear& PreparedLinear::operator=(PreparedLinear&&) noexcept = default;
+PreparedLinear::~PreparedLinear() = default;
+
+const Linear& PreparedLinear::linear() const { return state_->linear; }
+Device PreparedLinear::device() const { return state_->device; }
+int64_t PreparedLinear::in_features() const { return state_->linear.in_features(); }
+int64_t PreparedLinear::out_features() const { return state_->linear.out_features(); }
+const char* PreparedLinear::backend() const { return state_->kernels->name; }
+
+size_t PreparedLinear::owned_bytes() const {
+  size_t bytes = state_->kept_index->size() * sizeof(int32_t);
+  for (const AlignedBuffer& buffer : state_->owned) bytes += buffer.bytes();
+  return bytes;
+}
+
+QuantizedActivations::QuantizedActivations(std::unique_ptr<State> state)
+    : state_(std::move(state)) {}
+QuantizedActivations::QuantizedActivations(QuantizedActivations&&) noexcept = default;
+QuantizedActivations& QuantizedActivations::operator=(QuantizedActivations&&) noexcept = default;
+QuantizedActivations::~QuantizedActivations() = default;
+
+int64_t QuantizedActivations::tokens() const {
+  return static_cast<int64_t>(state_->quantized.x.tokens);
+}
+
+int64_t QuantizedActivations::in_features() const {
+  return static_cast<int64_t>(state_->quantized.x.in_features);
+}
+
+std::vector<int64_t> QuantizedActivations::outlier_columns() const {
+  const kernels::QuantizedActivations& q = state_->quantized;
+  std::vector<int64_t> columns;
+  if (q.x.tokens == 0) return columns;
+  const size_t words = (q.x.in_features + 63) / 64;
+  const size_t mask_rows = q.mask_stride == 0 ? 1 : q.x.tokens;
+  for (size_t w = 0; w < words; ++w) {
+    uint64_t any = 0;
+    for (size_t m = 0; m < mask_rows; ++m) any |= q.outlier_mask[m * q.mask_stride + w];
+    for (; any != 0; any &= any - 1)
+      columns.push_back(static_cast<int64_t>(w * 64) + std::countr_zero(any));
+  }
+  return columns;
+}
+
+int64_t QuantizedActivations::outlier_entries() const {
+  const kernels::QuantizedActivations& q = state_->quantized;
+  if (q.x.tokens == 0) return 0;
+  const size_t words = (q.x.in_features + 63) / 64;
+  const bool per_row = q.mask_stride != 0;
+  int64_t marked = 0;
+  for (size_t m = 0; m < (per_row ? q.x.tokens : 1); ++m) {
+    for (size_t w = 0; w < words; ++w)
+      marked += std::popcount(q.outlier_mask[m * q.mask_stride + w]);
+  }
+  return per_row ? marked : marked * tokens();
+}
+
+}  // namespace octavo

@@ -1,0 +1,255 @@
+// From a module of the file to operands that the kernels read.
+//
+// What costs little is always checked, because the kernels rely on it: scales (R26), the bounds of
+// code sums, zero points and kept columns (R29). What needs a pass over all codes (R26's zero rows,
+// R27, R28) is checked with check_digests.
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <utility>
+
+#include "octavo/linear.h"
+#include "runtime/cuda.h"
+#include "runtime/payload.h"
+#include "runtime/state.h"
+#include "runtime/translate.h"
+
+namespace octavo {
+namespace {
+
+constexpr float kSmallestAbsmax = 127 * 0x1p-126f;
+constexpr float kSmallestStep = 0x1p-126f;
+
+class Preparer {
+ public:
+  Preparer(PreparedLinear::State* state, const format::Reader& reader, int64_t expert,
+           bool check_digests)
+      : state_(*state),
+        view_(state->view),
+        reader_(reader),
+        module_(state->linear.module()),
+        scheme_(*state->linear.module().scheme),
+        expert_(static_cast<uint64_t>(expert)),
+        check_digests_(check_digests) {}
+
+  Status Run() {
+    view_.out_features = module_.out_features;
+    view_.in_features = module_.in_features;
+    if (view_.in_features > kernels::kMaxInFeatures) {
+      return {ErrorCode::kLimit, "in_features is " + std::to_string(view_.in_features) +
+                                     "; the kernels take at most " +
+                                     std::to_string(kernels::kMaxInFeatures)};
+    }
+    OCTAVO_RETURN_IF_ERROR(LoadCodes());
+    OCTAVO_RETURN_IF_ERROR(LoadScales());
+    OCTAVO_RETURN_IF_ERROR(LoadCodeSums());
+    OCTAVO_RETURN_IF_ERROR(LoadZeroPoints());
+    OCTAVO_RETURN_IF_ERROR(LoadKeptColumns());
+    OCTAVO_RETURN_IF_ERROR(LoadBias());
+    return check_digests_ ? CheckCodes() : Status();
+  }
+
+ private:
+  Result<Payload> Load(const std::string& tensor, DType dtype, uint64_t elements) const {
+    const uint64_t parts = module_.kind == format::ModuleKind::kExperts ? module_.experts : 1;
+    return LoadPayload(reader_, {tensor, dtype, elements, expert_, parts, check_digests_});
+  }
+
+  template <typename T>
+  const T* Keep(Payload payload) {
+    const T* data = payload.as<T>();
+    state_.owned.push_back(std::move(payload.owned));
+    return data;
+  }
+
+  Status LoadCodes() {
+    const kernels::WeightLayout stored = ToKernels(scheme_.layout);
+    const size_t out = view_.out_features, in = view_.in_features;
+    view_.layout = state_.kernels->layout;
+    OCTAVO_ASSIGN_OR_RETURN(Payload codes,
+                            Load(scheme_.codes, DType::kI8, kernels::LayoutBytes(stored, out, in)));
+    if (stored != kernels::WeightLayout::kPlain && stored != view_.layout) {
+      OCTAVO_ASSIGN_OR_RETURN(AlignedBuffer plain, AlignedBuffer::Allocate(out * in));
+      kernels::UnpackCodes(stored, codes.as<int8_t>(), out, in, plain.as<int8_t>());
+      codes = {plain.span(), std::move(plain)};
+    }
+    if (stored != view_.layout && view_.layout != kernels::WeightLayout::kPlain) {
+      OCTAVO_ASSIGN_OR_RETURN(AlignedBuffer packed,
+                              AlignedBuffer::Allocate(kernels::LayoutBytes(view_.layout, out, in)));
+      kernels::PackCodes(view_.layout, codes.as<int8_t>(), out, in, packed.as<int8_t>());
+      codes = {packed.span(), std::move(packed)};
+    }
+    view_.codes = Keep<int8_t>(std::move(codes));
+    return {};
+  }
+
+  Status LoadScales() {
+    OCTAVO_ASSIGN_OR_RETURN(Payload scales, Load(scheme_.scales, DType::kF32, view_.out_features));
+    const bool is_absmax = scheme_.convention == format::ScaleConvention::kAbsmax;
+    const float smallest = is_absmax ? kSmallestAbsmax : kSmallestStep;
+    const float* stored = scales.as<float>();
+    for (size_t n = 0; n < view_.out_features; ++n) {
+      if (stored[n] == 0 || (stored[n] >= smallest && stored[n] <= __FLT_MAX__)) continue;
+      return Broken(scheme_.scales, n, std::to_string(stored[n]) + " is no scale (R26)");
+    }
+    if (!is_absmax) {
+      view_.multiplier = Keep<float>(std::move(scales));
+      return {};
+    }
+    OCTAVO_ASSIGN_OR_RETURN(AlignedBuffer multiplier,
+                            AlignedBuffer::Allocate(view_.out_features * sizeof(float)));
+    std::transform(stored, stored + view_.out_features, multiplier.as<float>(),
+                   [](float absmax) { return absmax / 127.0f; });
+    view_.multiplier = multiplier.as<float>();
+    state_.owned.push_back(std::move(multiplier));
+    return {};
+  }
+
+  Status LoadCodeSums() {
+    OCTAVO_ASSIGN_OR_RETURN(Payload sums, Load(scheme_.code_sum, DType::kI32, view_.out_features));
+    const int64_t largest = 128 * static_cast<int64_t>(view_.in_features);
+    const int32_t* stored = sums.as<int32_t>();
+    for (size_t n = 0; n < view_.out_features; ++n) {
+      if (std::abs(int64_t{stored[n]}) > largest)
+        return Broken(scheme_.code_sum, n, std::to_string(stored[n]) + " is no sum of codes (R28)");
+    }
+    view_.code_sum = Keep<int32_t>(std::move(sums));
+    return {};
+  }
+
+  Status LoadZeroPoints() {
+    if (scheme_.zero_point.empty()) return {};
+    OCTAVO_ASSIGN_OR_RETURN(Payload points,
+                            Load(scheme_.zero_point, DType::kI32, view_.out_features));
+    const int32_t* stored = points.as<int32_t>();
+    for (size_t n = 0; n < view_.out_features; ++n) {
+      if (stored[n] < -128 || stored[n] > 127)
+        return Broken(scheme_.zero_point, n,
+                      std::to_string(stored[n]) + " is outside [-128, 127] (R29)");
+    }
+    view_.zero_point = Keep<int32_t>(std::move(points));
+    return {};
+  }
+
+  Status LoadKeptColumns() {
+    auto kept = std::make_shared<std::vector<int32_t>>();
+    const auto count = static_cast<uint64_t>(state_.linear.num_kept_columns());
+    if (count != 0) {
+      OCTAVO_ASSIGN_OR_RETURN(const Payload index, Load(module_.kept_index, DType::kI32, count));
+      kept->assign(index.as<int32_t>(), index.as<int32_t>() + count);
+      OCTAVO_RETURN_IF_ERROR(CheckKeptIndex(*kept));
+      OCTAVO_ASSIGN_OR_RETURN(const DType dtype, FloatTypeOf(module_.kept_weight));
+      OCTAVO_ASSIGN_OR_RETURN(Payload weight,
+                              Load(module_.kept_weight, dtype, count * view_.out_features));
+      view_.kept_weight = Keep<std::byte>(std::move(weight));
+      view_.kept_type = *ToKernels(dtype);
+    }
+    view_.num_kept = count;
+    view_.kept_index = kept->data();
+    state_.kept_index = std::move(kept);
+    return {};
+  }
+
+  Status CheckKeptIndex(const std::vector<int32_t>& kept) const {
+    for (size_t i = 0; i < kept.size(); ++i) {
+      const bool in_range = kept[i] >= 0 && static_cast<size_t>(kept[i]) < view_.in_features;
+      if (!in_range || (i > 0 && kept[i] <= kept[i - 1]))
+        return Broken(module_.kept_index, i,
+                      "column " + std::to_string(kept[i]) +
+                          " is not ascending or not below in_features (R29)");
+    }
+    return {};
+  }
+
+  Status LoadBias() {
+    if (module_.bias.empty()) return {};
+    OCTAVO_ASSIGN_OR_RETURN(const DType dtype, FloatTypeOf(module_.bias));
+    OCTAVO_ASSIGN_OR_RETURN(Payload bias, Load(module_.bias, dtype, view_.out_features));
+    view_.bias = Keep<std::byte>(std::move(bias));
+    view_.bias_type = *ToKernels(dtype);
+    return {};
+  }
+
+  Result<DType> FloatTypeOf(const std::string& tensor) const {
+    const format::TensorEntry* entry = reader_.FindTensor(tensor);
+    if (entry == nullptr)
+      return Status(ErrorCode::kInvalidFile, "tensor \"" + tensor + "\" is missing (R30)");
+    if (ToKernels(entry->dtype)) return entry->dtype;
+    return Status(ErrorCode::kUnsupported, "tensor \"" + tensor + "\" is " +
+                                               std::string(DTypeName(entry->dtype)) +
+                                               "; the runtime multiplies with F16, BF16 and F32");
+  }
+
+  // The checks that need every code (R26, R27, R28).
+  Status CheckCodes() const {
+    const size_t out = view_.out_features, in = view_.in_features;
+    AlignedBuffer unpacked;
+    const int8_t* codes = view_.codes;
+    if (view_.layout != kernels::WeightLayout::kPlain) {
+      OCTAVO_ASSIGN_OR_RETURN(unpacked, AlignedBuffer::Allocate(out * in));
+      kernels::UnpackCodes(view_.layout, view_.codes, out, in, unpacked.as<int8_t>());
+      codes = unpacked.as<int8_t>();
+    }
+    const bool is_absmax = scheme_.convention == format::ScaleConvention::kAbsmax;
+    for (size_t n = 0; n < out; ++n, codes += in) {
+      int64_t sum = 0;
+      bool any = false, has_lowest = false;
+      for (size_t k = 0; k < in; ++k) {
+        sum += codes[k];
+        any |= codes[k] != 0;
+        has_lowest |= codes[k] == -128;
+      }
+      if (has_lowest && !scheme_.full_range)
+        return Broken(scheme_.codes, n, "a code is -128, but full_range is not set (R27)");
+      if (sum != view_.code_sum[n])
+        return Broken(scheme_.code_sum, n,
+                      std::to_string(view_.code_sum[n]) + " is not the sum of the codes, " +
+                          std::to_string(sum) + " (R28)");
+      if (any && is_absmax && view_.multiplier[n] == 0)
+        return Broken(scheme_.codes, n, "the scale is 0, but the codes are not (R26)");
+    }
+    return {};
+  }
+
+  static Status Broken(const std::string& tensor, size_t index, const std::string& what) {
+    return {ErrorCode::kInvalidFile,
+            "tensor \"" + tensor + "\", index " + std::to_string(index) + ": " + what};
+  }
+
+  PreparedLinear::State& state_;
+  kernels::LinearView& view_;
+  const format::Reader& reader_;
+  const format::Module& module_;
+  const format::SchemeDescriptor& scheme_;
+  const uint64_t expert_;
+  const bool check_digests_;
+};
+
+Result<const kernels::CpuKernels*> ChooseKernels(Device device, const std::string& name) {
+  if (device.type == DeviceType::kCuda)
+    return Status(ErrorCode::kUnsupported, CudaUnavailableReason());
+  if (device != kCpuDevice)
+    return Status(ErrorCode::kUnsupported, "there is no device " + ToString(device) +
+                                               " with index " + std::to_string(device.index) +
+                                               "; the CPU is device cpu with index 0");
+  std::string why;
+  const kernels::CpuKernels* kernels =
+      name.empty() ? kernels::SelectCpuKernels(&why) : kernels::FindCpuKernels(name.c_str(), &why);
+  if (kernels == nullptr) return Status(ErrorCode::kUnsupported, why);
+  return kernels;
+}
+
+}  // namespace
+
+Result<PreparedLinear> PreparedLinear::Create(const Linear& linear, Device device,
+                                              const PrepareOptions& options) {
+  OCTAVO_ASSIGN_OR_RETURN(const kernels::CpuKernels* kernels, ChooseKernels(device, options.cpu));
+  auto state = std::make_unique<State>(State{linear, device, kernels, {}, {}, {}});
+  const format::Reader& reader = linear.model_.reader();
+  Preparer preparer(state.get(), reader, linear.expert_, options.check_digests);
+  OCTAVO_RETURN_IF_ERROR(
+      preparer.Run().WithContext(reader.path() + ": module \"" + linear.name() + "\""));
+  return PreparedLinear(std::move(state));
+}
+
+}  // namespace octavo
