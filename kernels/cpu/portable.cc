@@ -16,8 +16,7 @@
 namespace octavo::kernels {
 namespace {
 
-// ---- Elements
-// ---------------------------------------------------------------------------------------------------
+// ---- Elements ---------------------------------------------------------------------------------
 
 constexpr size_t kWord = 64;  // entries of one mask word, and of one step of the row loops
 constexpr int32_t kInfinityBits = 0x7f800000;
@@ -38,7 +37,8 @@ T Load(const unsigned char* data, size_t i) {
   return value;
 }
 
-// yes or no without a branch: the vectorizer gives up where a branch could skip a floating-point operation.
+// yes or no without a branch: the vectorizer gives up where a branch could skip a floating-point
+// operation.
 inline int32_t Select(bool condition, int32_t yes, int32_t no) {
   const int32_t mask = -static_cast<int32_t>(condition);
   return (yes & mask) | (no & ~mask);
@@ -117,8 +117,7 @@ void Narrow(const float* values, size_t count, const OutputView& y, size_t offse
 
 inline size_t Smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-// ---- Ranges and codes of floats
-// ---------------------------------------------------------------------------------
+// ---- Ranges and codes of floats ---------------------------------------------------------------
 
 // How many of the values have magnitude bits of at least `limit`. As integers non-finite values
 // come out largest.
@@ -189,8 +188,7 @@ CodeGrid AsymmetricGrid(const ZeropointGrid& grid, uint32_t offset) {
   return {grid.inverse_step, static_cast<float>(grid.zero_point), 0.0f, 255.0f, offset};
 }
 
-// ---- Weights
-// ----------------------------------------------------------------------------------------------------
+// ---- Weights ----------------------------------------------------------------------------------
 
 constexpr size_t kRowPiece = 512;  // floats of a weight row that are widened at a time
 
@@ -245,8 +243,7 @@ int32_t EncodeZeropoint(const void* row, ElementType type, size_t in_features, Z
   return EncodeWeights(row, type, in_features, AsymmetricGrid(grid, 128), codes);
 }
 
-// ---- Activations
-// ------------------------------------------------------------------------------------------------
+// ---- Activations ------------------------------------------------------------------------------
 
 // One row of X as detection and quantization see it.
 struct RowReader {
@@ -355,8 +352,7 @@ void EncodeRows(const ActivationView& x, const ActivationOptions& options, const
   }
 }
 
-// ---- The int8 product
-// -------------------------------------------------------------------------------------------
+// ---- The int8 product -------------------------------------------------------------------------
 
 constexpr size_t kChunk =
     1024;                     // input features between two int64 additions: 1024 * 255 * 128 < 2^31
@@ -510,8 +506,7 @@ void MultiplyExactly(const QuantizedActivations& q, const LinearView& linear, co
   }
 }
 
-// ---- Outliers, kept columns, epilogue
-// ---------------------------------------------------------------------------
+// ---- Outliers, kept columns, epilogue ---------------------------------------------------------
 
 void AddProduct(float x, const float* __restrict w, size_t count, float* __restrict sums) {
   for (size_t i = 0; i < count; ++i) sums[i] += x * w[i];

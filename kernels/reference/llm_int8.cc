@@ -63,8 +63,7 @@ bool SharesOneRange(Method method) {
          method == Method::kZeropointTensor;
 }
 
-// ---- Section 3: which entries are quantized, and over what range
-// ------------------------------------------------
+// ---- Section 3: which entries are quantized, and over what range ------------------------------
 
 // Which entries are what, and the ranges of the others.
 struct Analysis {
@@ -173,8 +172,7 @@ ZeropointGrid MakeZeropointGrid(float lo, float hi) {
   return grid;
 }
 
-// ---- Sections 2 and 6: weights
-// ----------------------------------------------------------------------------------
+// ---- Sections 2 and 6: weights ----------------------------------------------------------------
 
 int32_t QuantizedWeights::code_less_zero_point(size_t n, size_t k) const {
   return codes[n * in_features + k] - (zero_point.empty() ? 0 : zero_point[n]);
@@ -222,8 +220,7 @@ QuantizedWeights QuantizeWeights(const Matrix& w, Method method) {
   return quantized;
 }
 
-// ---- Section 3: activations
-// -------------------------------------------------------------------------------------
+// ---- Section 3: activations -------------------------------------------------------------------
 
 QuantizedRows QuantizeActivations(const Matrix& x, const ActivationOptions& options,
                                   const std::vector<int32_t>& kept_index) {
@@ -246,8 +243,7 @@ QuantizedRows QuantizeActivations(const Matrix& x, const ActivationOptions& opti
   return rows;
 }
 
-// ---- Sections 4 and 5: the product
-// ------------------------------------------------------------------------------
+// ---- Sections 4 and 5: the product ------------------------------------------------------------
 
 std::vector<int64_t> Accumulate(const QuantizedRows& x, const QuantizedWeights& w) {
   std::vector<int64_t> acc(x.tokens * w.out_features);

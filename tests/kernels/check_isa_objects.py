@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Each instruction-set object defines exactly one external symbol: its table.
 
-A second one, an inline function or a template instance, could be picked by the linker for code that must run on
-any CPU, and that code would then use instructions the CPU lacks. Weak symbols count, so the check holds at every
-optimization level.
+A second one, an inline function or a template instance, could be picked by the linker for code that
+must run on any CPU, and that code would then use instructions the CPU lacks. Weak symbols count, so
+the check holds at every optimization level.
 
-Usage: check_isa_objects.py NM OBJECT...   (all objects of the library; those of kernels/cpu/<isa>.cc are checked)
+Usage: check_isa_objects.py NM OBJECT...
+All objects of the library; those of kernels/cpu/<instruction set>.cc are checked.
 """
 import os
 import re
@@ -25,7 +26,8 @@ def external_symbols(nm, path):
     """Names that `path` defines for others. AddressSanitizer's markers of globals are not code."""
     output = subprocess.run([nm, "--extern-only", "--defined-only", "--demangle", path],
                             check=True, capture_output=True, text=True).stdout
-    names = [line.split(maxsplit=2)[2] for line in output.splitlines() if len(line.split(maxsplit=2)) == 3]
+    fields = [line.split(maxsplit=2) for line in output.splitlines()]
+    names = [field[2] for field in fields if len(field) == 3]
     return [name for name in names if not name.startswith("__odr_asan")]
 
 

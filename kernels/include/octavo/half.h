@@ -1,5 +1,6 @@
-// fp16 and bf16 <-> fp32, exact widening and one rounding (to nearest, half to even) when narrowing.
-// Plain integer arithmetic: the same bits on every machine, whatever its instruction set. Thread-safe.
+// fp16 and bf16 <-> fp32, exact widening and one rounding (to nearest, half to even) when
+// narrowing. Plain integer arithmetic: the same bits on every machine, whatever its instruction
+// set. Thread-safe.
 #pragma once
 
 #include <bit>
@@ -11,7 +12,8 @@ namespace octavo::kernels {
 inline float HalfToFloat(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
   const uint32_t magnitude = half & 0x7fffu;
-  if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
+  if (magnitude >= 0x7c00u)
+    return std::bit_cast<float>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
   if (magnitude >= 0x0400u) return std::bit_cast<float>(sign | ((magnitude + (112u << 10)) << 13));
   // Subnormal: magnitude * 2^-24, exact in fp32.
   const float value = static_cast<float>(magnitude) * 0x1p-24f;
@@ -23,10 +25,13 @@ inline uint16_t FloatToHalf(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
   const uint32_t magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu));
-  if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);  // >= 65520 rounds to infinity
-  if (magnitude < 0x38800000u) {                                               // below 2^-14: subnormal or zero
-    // Adding 0.5 puts the fp16 subnormal's last place at the float's last place: the addition does the rounding.
+  if (magnitude > 0x7f800000u)
+    return static_cast<uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu));
+  if (magnitude >= 0x477ff000u)
+    return static_cast<uint16_t>(sign | 0x7c00u);  // >= 65520 rounds to infinity
+  if (magnitude < 0x38800000u) {                   // below 2^-14: subnormal or zero
+    // Adding 0.5 puts the fp16 subnormal's last place at the float's last place: the addition does
+    // the rounding.
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
     return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000u));
   }
@@ -35,7 +40,9 @@ inline uint16_t FloatToHalf(float value) {
 }
 
 // bf16 -> fp32. Exact.
-inline float BFloat16ToFloat(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+inline float BFloat16ToFloat(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
 
 // fp32 -> bf16, to nearest even. Overflow gives infinity, a NaN stays a (quiet) NaN.
 inline uint16_t FloatToBFloat16(float value) {

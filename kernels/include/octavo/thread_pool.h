@@ -8,11 +8,13 @@
 
 namespace octavo::kernels {
 
-// Owns num_threads - 1 threads (the caller is the last one); idle threads sleep, they never spin for long.
-// Thread-safe: calls from several threads take turns; a call from inside a task runs serially.
+// Owns num_threads - 1 threads (the caller is the last one); idle threads sleep, they never spin
+// for long. Thread-safe: calls from several threads take turns; a call from inside a task runs
+// serially.
 class ThreadPool {
  public:
-  // num_threads 0: one for each CPU this process may run on (its affinity mask, not the machine's count).
+  // num_threads 0: one for each CPU this process may run on (its affinity mask, not the machine's
+  // count).
   explicit ThreadPool(int32_t num_threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
