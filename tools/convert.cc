@@ -1,0 +1,161 @@
+// octavo convert: from a 16-bit checkpoint to a .8vo file.
+#include "octavo/convert.h"
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "tools/command.h"
+#include "tools/convert_report.h"
+#include "tools/options.h"
+#include "tools/progress.h"
+#include "tools/read_text_file.h"
+#include "tools/signals.h"
+#include "tools/text.h"
+
+namespace octavo::tools {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  octavo convert models/gpt2 -o gpt2.8vo
+  octavo convert models/gpt2 --dry-run                    what would happen, and how large it gets
+  octavo convert llama/model.safetensors.index.json -o llama.8vo --skip-modules layers.0,lm_head
+  octavo convert models/gpt2 -o gpt2.8vo --compat bitsandbytes --max-shard-size 5GB)";
+
+struct ConvertCommand {
+  std::string source, output;
+  std::string method, compat, on_nonfinite, keep_columns, max_shard_size;
+  ActivationFlags activations;
+  ProgressFlags progress;
+  bool compress = false, dry_run = false, explain = false, json = false;
+  quant::ConvertOptions options;
+
+  void Register(CLI::App& app);
+  Status Complete();
+  Status Run();
+  Status RunDry();
+  Status RunConversion();
+};
+
+void ConvertCommand::Register(CLI::App& app) {
+  app.add_option("SRC", source, "Model folder, .safetensors file, or .safetensors.index.json")
+      ->required()
+      ->type_name("");
+  auto* output_option =
+      app.add_option("-o,--output", output, "The .8vo file to write")->type_name("OUT.8vo");
+  app.add_option("--method", method,
+                 "How weights and activations are scaled (default: vector-wise)")
+      ->check(CLI::IsMember(
+          {"vector-wise", "tensor-wise", "row-wise", "zeropoint-tensor", "zeropoint-vector"}))
+      ->type_name("");
+  activations.Register(app);
+  app.add_option("--compat", compat, "All of these as the paper or as bitsandbytes has them")
+      ->check(CLI::IsMember({"paper", "bitsandbytes"}))
+      ->type_name("");
+  auto* skip = app.add_option("--skip-modules", options.policy.skip_modules,
+                              "Keep these modules as they are, besides the defaults; whole dotted "
+                              "components, * for any one; repeatable")
+                   ->delimiter(',')
+                   ->allow_extra_args(false)
+                   ->type_name("NAME,…");
+  app.add_flag("--only-skip", options.policy.only_skip, "--skip-modules replaces the defaults")
+      ->needs(skip);
+  app.add_flag("--via-fp16", options.via_fp16,
+               "Round bf16 and fp32 weights to fp16 first, as bitsandbytes does");
+  app.add_option("--on-nonfinite", on_nonfinite,
+                 "A weight with NaN or infinity: end, or keep its module as it is")
+      ->check(CLI::IsMember({"error", "skip"}))
+      ->type_name("");
+  auto* keep = app.add_option("--keep-columns", keep_columns,
+                              "Multiply the columns that this profile names always in 16 bit")
+                   ->type_name("PROFILE.json");
+  app.add_option("--keep-budget", options.keep_budget,
+                 "Of those, at most this share of all columns")
+      ->check(Share())
+      ->needs(keep)
+      ->type_name("SHARE");
+  app.add_flag("--compress", compress,
+               "Compress every chunk with zstd where that makes it smaller");
+  app.add_option("--max-shard-size", max_shard_size,
+                 "Write shards of at most this size and an index: 5GB, 500MB, 2GiB")
+      ->type_name("SIZE");
+  AddThreads(app, &options.num_threads);
+  auto* dry_flag =
+      app.add_flag("--dry-run", dry_run, "Print what would be done and the sizes; write nothing");
+  app.add_flag("--explain", explain,
+               "List every module on its own line, with the reason of its decision");
+  app.add_flag("--force", options.overwrite, "Overwrite an existing output");
+  app.add_flag("--json", json, "Print the report as JSON");
+  progress.Register(app);
+  app.final_callback([this, dry_flag, output_option] {
+    if (dry_flag->empty() && output_option->empty()) throw CLI::RequiredError("--output");
+  });
+  app.footer(kExamples);
+}
+
+// The options that are not plain values yet.
+Status ConvertCommand::Complete() {
+  options.method = format::MethodFromName(method);
+  options.compat = format::CompatFromName(compat).value_or(format::Compat::kNone);
+  options.threshold = activations.threshold;
+  options.scope = activations.scope();
+  options.row_rule = activations.row_rule();
+  options.activations = activations.activations();
+  options.codec = compress ? format::Codec::kZstd : format::Codec::kNone;
+  if (on_nonfinite == "skip") options.on_nonfinite = quant::OnNonfinite::kSkip;
+  if (!max_shard_size.empty()) {
+    OCTAVO_ASSIGN_OR_RETURN(options.max_shard_bytes, ParseByteSize(max_shard_size));
+  }
+  if (!keep_columns.empty()) {
+    OCTAVO_ASSIGN_OR_RETURN(options.keep_columns, ReadTextFile(keep_columns));
+  }
+  return Status();
+}
+
+Status ConvertCommand::Run() {
+  OCTAVO_RETURN_IF_ERROR(Complete());
+  return dry_run ? RunDry() : RunConversion();
+}
+
+void PrintWarnings(const std::vector<std::string>& warnings, bool quiet) {
+  if (quiet) return;
+  for (const std::string& warning : warnings) PrintWarning(warning);
+}
+
+Status ConvertCommand::RunDry() {
+  OCTAVO_ASSIGN_OR_RETURN(const format::Checkpoint checkpoint, format::Checkpoint::Open(source));
+  OCTAVO_ASSIGN_OR_RETURN(const quant::Plan plan, quant::PlanConversion(checkpoint, options));
+  PrintWarnings(plan.warnings, progress.quiet);
+  Print(json ? ToText(PlanJson(plan)) : PlanText(source, plan, explain));
+  return Status();
+}
+
+Status ConvertCommand::RunConversion() {
+  CancelOnSignals();
+  Result<quant::ConvertReport> report = [this] {
+    ProgressLine line(progress.mode());
+    options.progress = [&line](const quant::Progress& now) {
+      line.Update(now.bytes_done, now.bytes_total, now.tensor == nullptr ? "" : *now.tensor);
+      return !Cancelled();
+    };
+    return quant::Convert(source, output, options);
+  }();
+  if (!report.ok()) return report.status();
+  PrintWarnings(report->warnings, progress.quiet);
+  if (json) {
+    Print(ToText(ReportJson(output, *report)));
+  } else if (!progress.quiet) {
+    Print(ReportText(output, *report, explain));
+  }
+  return Status();
+}
+
+}  // namespace
+
+Verb RegisterConvert(CLI::App& parent) {
+  CLI::App* app = parent.add_subcommand("convert", "Quantize a 16-bit model into a .8vo file");
+  auto command = std::make_shared<ConvertCommand>();
+  command->Register(*app);
+  return {app, [command] { return command->Run(); }};
+}
+
+}  // namespace octavo::tools

@@ -1,0 +1,90 @@
+// The binary `octavo`: registers the verbs, runs the one asked for, maps errors to exit codes.
+// The only place that catches: CLI11 throws while parsing, and anything may run out of memory.
+#include <CLI/CLI.hpp>
+#include <new>
+#include <string>
+
+#include "tools/command.h"
+#include "tools/signals.h"
+#include "tools/text.h"
+
+namespace octavo::tools {
+namespace {
+
+enum ExitCode { kDone = 0, kFailed = 1, kWrongUsage = 2, kInvalid = 3 };
+
+ExitCode ExitCodeOf(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kOk:
+      return kDone;
+    case ErrorCode::kInvalidArgument:
+      return kWrongUsage;
+    case ErrorCode::kInvalidFile:
+    case ErrorCode::kNotIntact:
+    case ErrorCode::kNewerFormat:
+      return kInvalid;
+    default:
+      return kFailed;
+  }
+}
+
+ExitCode Report(const Status& status) {
+  if (!status.ok()) PrintError(status.message());
+  return ExitCodeOf(status.code());
+}
+
+// Help and version are "errors" to CLI11, too.
+ExitCode ReportParse(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_name() == "CallForHelp") {
+    const auto chosen = app.get_subcommands();
+    Print(chosen.empty() ? app.help() : chosen.back()->help());
+    return Report(FlushStdout());
+  }
+  PrintError(error.what());
+  return kWrongUsage;
+}
+
+ExitCode Main(int argc, char** argv) {
+  CLI::App app("LLM.int8() checkpoints: convert, inspect, verify, multiply", "octavo");
+  bool version = false;
+  app.add_flag("--version", version, "Print the version and how it was built");
+  app.require_subcommand(0, 1);
+  app.get_formatter()->column_width(34);
+  app.footer(
+      "Run \"octavo VERB --help\" for a verb's options and examples.\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a file is invalid or not intact.");
+  const Verb verbs[] = {RegisterConvert(app), RegisterInspect(app), RegisterVerify(app),
+                        RegisterForward(app), RegisterDevices(app)};
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return ReportParse(app, error);
+  }
+  Status status;
+  const auto chosen = app.get_subcommands();
+  if (version) {
+    Print(VersionText());
+  } else if (chosen.empty()) {
+    status = Status(ErrorCode::kInvalidArgument, "no verb given, see octavo --help");
+  }
+  for (const Verb& verb : verbs) {
+    if (!version && verb.app->parsed()) status = verb.run();
+  }
+  const Status flushed = FlushStdout();
+  return Report(status.ok() ? flushed : status);
+}
+
+}  // namespace
+}  // namespace octavo::tools
+
+int main(int argc, char** argv) {
+  octavo::tools::IgnoreBrokenPipes();
+  try {
+    return octavo::tools::Main(argc, argv);
+  } catch (const std::bad_alloc&) {
+    octavo::tools::PrintError("out of memory");
+  } catch (const std::exception& error) {
+    octavo::tools::PrintError(std::string("unexpected: ") + error.what());
+  }
+  return 1;
+}

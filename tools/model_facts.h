@@ -1,0 +1,26 @@
+// Sums over a manifest that its readers ask for first.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "octavo/manifest.h"
+
+namespace octavo::tools {
+
+struct ModelFacts {
+  uint64_t bytes_source = 0;  // of the source's weight files, as the manifest states them
+  uint64_t quantized_modules = 0;
+  uint64_t skipped_modules = 0;         // all others, tied ones included
+  uint64_t bytes_quantized_source = 0;  // the quantized weights, as they were
+  uint64_t bytes_quantized_file = 0;  // and what stands for them: codes, scales, sums, kept columns
+  uint64_t kept_columns = 0;
+  std::vector<uint64_t> module_kept_columns;  // for each module
+};
+ModelFacts FactsOf(const format::Manifest& manifest);
+
+// Names of all tensors that a module uses, in the order of docs/format.md section 8.
+std::vector<std::string> TensorsOf(const format::Module& module);
+
+}  // namespace octavo::tools

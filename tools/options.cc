@@ -1,0 +1,75 @@
+#include "tools/options.h"
+
+#include <cmath>
+#include <cstdlib>
+
+namespace octavo::tools {
+namespace {
+
+std::optional<double> ParseNumber(const std::string& text) {
+  if (text.empty() || text.find_first_not_of("0123456789.eE+-") != std::string::npos) return {};
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  if (*end != '\0' || !std::isfinite(value)) return {};
+  return value;
+}
+
+}  // namespace
+
+CLI::Validator NonNegativeNumber() {
+  const auto check = [](const std::string& text) -> std::string {
+    const std::optional<double> value = ParseNumber(text);
+    if (value && *value >= 0 && std::isfinite(static_cast<float>(*value))) return "";
+    return "\"" + text + "\" is not a number from 0 up";
+  };
+  return CLI::Validator(check, "");
+}
+
+CLI::Validator Share() {
+  const auto check = [](const std::string& text) -> std::string {
+    const std::optional<double> value = ParseNumber(text);
+    if (value && *value > 0 && *value <= 1) return "";
+    return "\"" + text + "\" is not a share above 0 and up to 1";
+  };
+  return CLI::Validator(check, "");
+}
+
+void ActivationFlags::Register(CLI::App& app) {
+  app.add_option("--threshold", threshold,
+                 "|x| from which an activation is an outlier and multiplied in 16 bit; 0: none is")
+      ->check(NonNegativeNumber())
+      ->type_name("T");
+  app.add_option("--scope", scope_name,
+                 "batch: a column with one outlier is in 16 bit for every row; token: only the "
+                 "outlier entries are")
+      ->check(CLI::IsMember({"batch", "token"}))
+      ->type_name("");
+  app.add_option("--activations", activations_name,
+                 "asymmetric: uint8 with a zero point; symmetric: int8, as in the paper")
+      ->check(CLI::IsMember({"asymmetric", "symmetric"}))
+      ->type_name("");
+  app.add_option("--row-rule", row_rule_name,
+                 "a row's range is taken over the columns without outliers, or over all entries "
+                 "below the threshold (as bitsandbytes does)")
+      ->check(CLI::IsMember({"inlier_columns", "below_threshold"}))
+      ->type_name("");
+}
+
+void ProgressFlags::Register(CLI::App& app) {
+  auto* quiet_flag = app.add_flag("-q,--quiet", quiet, "No progress, no report, no warnings");
+  app.add_flag("--progress", always, "Show progress even where standard error is not a terminal")
+      ->excludes(quiet_flag);
+}
+
+ProgressMode ProgressFlags::mode() const {
+  if (quiet) return ProgressMode::kNever;
+  return always ? ProgressMode::kAlways : ProgressMode::kAuto;
+}
+
+void AddThreads(CLI::App& app, int32_t* num_threads) {
+  app.add_option("--threads", *num_threads, "How many threads to use (default: one for each CPU)")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
+}
+
+}  // namespace octavo::tools

@@ -1,0 +1,46 @@
+// Options that several verbs share, with their checks.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "octavo/manifest.h"
+#include "octavo/thread_pool.h"
+#include "tools/progress.h"
+
+namespace octavo::tools {
+
+// --threshold, --scope, --row-rule, --activations: how activations are quantized. Left empty: not
+// given.
+struct ActivationFlags {
+  std::optional<float> threshold;
+  std::string scope_name, row_rule_name, activations_name;
+
+  void Register(CLI::App& app);
+  std::optional<format::Scope> scope() const { return format::ScopeFromName(scope_name); }
+  std::optional<format::RowRule> row_rule() const { return format::RowRuleFromName(row_rule_name); }
+  std::optional<format::Activations> activations() const {
+    return format::ActivationsFromName(activations_name);
+  }
+};
+
+// --quiet and --progress of the verbs that take long.
+struct ProgressFlags {
+  bool quiet = false;
+  bool always = false;
+
+  void Register(CLI::App& app);
+  ProgressMode mode() const;
+};
+
+// --threads N.
+void AddThreads(CLI::App& app, int32_t* num_threads);
+
+// A decimal number that float32 holds, not negative; nan and inf are no numbers here.
+CLI::Validator NonNegativeNumber();
+// A number in (0, 1].
+CLI::Validator Share();
+
+}  // namespace octavo::tools

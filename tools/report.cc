@@ -1,0 +1,80 @@
+#include "tools/report.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "tools/table.h"
+#include "tools/text.h"
+
+namespace octavo::tools {
+namespace {
+
+std::string Arrow(uint64_t before, uint64_t after) {
+  return FormatBytes(before) + " -> " + FormatBytes(after) + " (" + FormatShare(after, before) +
+         ")";
+}
+
+}  // namespace
+
+std::string DescribeQuantization(const format::Quantization& quantization) {
+  std::string text = std::string(format::Name(quantization.method)) + " int8, threshold " +
+                     FormatNumber(quantization.threshold) + ", scope " +
+                     std::string(format::Name(quantization.scope)) + ", " +
+                     std::string(format::Name(quantization.activations)) +
+                     " activations, row rule " + std::string(format::Name(quantization.row_rule));
+  if (quantization.compat != format::Compat::kNone) {
+    text += ", as " + std::string(format::Name(quantization.compat));
+  }
+  if (quantization.weights_via_fp16) text += ", weights via fp16";
+  if (quantization.activations_via_fp16) text += ", activations via fp16";
+  return text;
+}
+
+std::string DescribeArchitecture(const format::Source& source) {
+  if (source.model_type.empty()) return "no model type stated, general rules";
+  std::string text = Escaped(source.model_type);
+  if (!source.architecture.empty()) text += " (" + Escaped(source.architecture) + ")";
+  return source.known_architecture ? text : text + ", unknown to the converter: general rules";
+}
+
+std::string SizeLines(const ModelFacts& facts, uint64_t bytes_file) {
+  return "size          " + Arrow(facts.bytes_source, bytes_file) + "\n" + "int8 weights  " +
+         Arrow(facts.bytes_quantized_source, facts.bytes_quantized_file) + ", in " +
+         Plural(facts.quantized_modules, "module") + "\n";
+}
+
+std::string ModuleTables(std::span<const ModuleLine> lines, bool each) {
+  const auto quantized = static_cast<uint64_t>(
+      std::count_if(lines.begin(), lines.end(), [](const auto& line) { return line.quantized; }));
+  const std::vector<ModuleGroup> groups = GroupModules(lines, each);
+  std::string text;
+  if (quantized > 0)
+    text += "\nint8: " + Plural(quantized, "module") + "\n" + QuantizedTable(groups);
+  if (quantized < lines.size()) {
+    text += "\nas they were: " + Plural(lines.size() - quantized, "module") + "\n" +
+            SkippedTable(groups);
+  }
+  return text;
+}
+
+std::string WorstModules(const format::Manifest& manifest, size_t count) {
+  std::vector<const format::Module*> measured;
+  for (const format::Module& module : manifest.modules) {
+    if (module.error && module.error->snr_db) measured.push_back(&module);
+  }
+  if (measured.empty()) return "";
+  std::stable_sort(measured.begin(), measured.end(), [](const auto* a, const auto* b) {
+    return *a->error->snr_db < *b->error->snr_db;
+  });
+  measured.resize(std::min(measured.size(), count));
+  Table table("lrrr");
+  table.AddRow({"module", "SNR", "largest error", "largest |w|"});
+  for (const format::Module* module : measured) {
+    table.AddRow({Escaped(module->name), Format("%.2f dB", *module->error->snr_db),
+                  Format("%.3g", module->error->max_abs_error),
+                  Format("%.3g", module->error->absmax_max)});
+  }
+  return "\nworst by weight error\n" + table.ToString();
+}
+
+}  // namespace octavo::tools

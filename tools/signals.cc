@@ -1,0 +1,33 @@
+#include "tools/signals.h"
+
+#include <signal.h>
+
+#include <atomic>
+
+namespace octavo::tools {
+namespace {
+
+std::atomic<bool> cancelled{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
+
+void OnSignal(int /*signal*/) { cancelled.store(true); }
+
+}  // namespace
+
+void CancelOnSignals() {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before = {};
+    if (sigaction(signal, nullptr, &before) != 0 || before.sa_handler == SIG_IGN) continue;
+    struct sigaction action = {};
+    action.sa_handler = OnSignal;
+    action.sa_flags = SA_RESTART | SA_RESETHAND;
+    sigemptyset(&action.sa_mask);
+    sigaction(signal, &action, nullptr);
+  }
+}
+
+bool Cancelled() { return cancelled.load(); }
+
+void IgnoreBrokenPipes() { signal(SIGPIPE, SIG_IGN); }
+
+}  // namespace octavo::tools

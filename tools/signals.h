@@ -1,0 +1,16 @@
+// Ctrl-C, SIGTERM and SIGHUP as a question that long work asks now and then.
+#pragma once
+
+namespace octavo::tools {
+
+// From now on the first such signal only sets a flag; a second one ends the process at once.
+// A signal that was ignored before (nohup) stays ignored.
+void CancelOnSignals();
+
+// True once a signal came.
+bool Cancelled();
+
+// A write to a pipe that nobody reads fails with EPIPE instead of ending the process.
+void IgnoreBrokenPipes();
+
+}  // namespace octavo::tools
