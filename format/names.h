@@ -1,0 +1,28 @@
+// Names that come from files: what a good one is, and how to show a bad one to a person.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "octavo/result.h"
+
+namespace octavo::format {
+
+// Well-formed UTF-8: no overlong forms, surrogates or code points above U+10FFFF.
+bool IsUtf8(std::string_view text);
+
+// A tensor's name: 1 to 1024 bytes of UTF-8 without control characters (C0, DEL and C1:
+// they would drive the terminal that prints them). Errors: kInvalidFile, naming it.
+Status CheckTensorName(std::string_view name);
+
+// A file's name without any folder: not empty, "." or "..", at most 255 bytes of UTF-8, without
+// control characters,
+// '/', '\' or ':', so that it cannot leave its folder on any system. Errors: kInvalidFile, naming
+// it.
+Status CheckBaseName(std::string_view name);
+
+// The text in double quotes, safe to print: control characters, quotes, backslashes and bytes that
+// are not UTF-8 as escapes; long texts are cut.
+std::string Quote(std::string_view text);
+
+}  // namespace octavo::format
