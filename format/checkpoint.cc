@@ -10,7 +10,7 @@
 
 #include "format/checkpoint_folder.h"
 #include "format/checkpoint_index.h"
-#include "format/names.h"
+#include "format/quote.h"
 #include "octavo/safetensors.h"
 
 namespace octavo::format {

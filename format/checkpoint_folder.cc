@@ -12,7 +12,7 @@
 
 #include "format/json_walk.h"
 #include "format/layout.h"
-#include "format/names.h"
+#include "format/quote.h"
 
 namespace octavo::format {
 namespace {

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "format/names.h"
+#include "format/quote.h"
 
 namespace octavo::format {
 

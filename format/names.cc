@@ -4,11 +4,11 @@
 #include <cstdint>
 
 #include "format/layout.h"
+#include "format/quote.h"
 
 namespace octavo::format {
 namespace {
 
-constexpr size_t kMaxQuotedBytes = 200;
 constexpr size_t kMaxBaseNameBytes = 255;  // NAME_MAX of the file systems in use
 
 struct CodePoint {
@@ -51,13 +51,6 @@ std::string_view CommonFault(std::string_view name, size_t max_bytes) {
   return {};
 }
 
-void AppendEscape(uint8_t byte, std::string* out) {
-  constexpr std::string_view kHex = "0123456789abcdef";
-  *out += "\\x";
-  *out += kHex[byte >> 4];
-  *out += kHex[byte & 15];
-}
-
 }  // namespace
 
 bool IsUtf8(std::string_view text) {
@@ -84,25 +77,6 @@ Status CheckBaseName(std::string_view name) {
   if (fault.empty()) return {};
   return Status(ErrorCode::kInvalidFile, "file name " + Quote(name) + " " + std::string(fault) +
                                              "; only files of the same folder can be named");
-}
-
-std::string Quote(std::string_view text) {
-  const bool cut = text.size() > kMaxQuotedBytes;
-  if (cut) text = text.substr(0, kMaxQuotedBytes);
-  std::string out = "\"";
-  while (!text.empty()) {
-    const CodePoint first = DecodeFirst(text);
-    if (first.bytes == 0 || IsControl(first.value)) {
-      const size_t bytes = first.bytes == 0 ? 1 : first.bytes;
-      for (size_t i = 0; i < bytes; ++i) AppendEscape(static_cast<uint8_t>(text[i]), &out);
-      text.remove_prefix(bytes);
-      continue;
-    }
-    if (first.value == '"' || first.value == '\\') out += '\\';
-    out += text.substr(0, first.bytes);
-    text.remove_prefix(first.bytes);
-  }
-  return out + (cut ? "…\"" : "\"");
 }
 
 }  // namespace octavo::format

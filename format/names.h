@@ -1,7 +1,6 @@
-// Names that come from files: what a good one is, and how to show a bad one to a person.
+// Names that come from files and what a good one is.
 #pragma once
 
-#include <string>
 #include <string_view>
 
 #include "octavo/result.h"
@@ -16,13 +15,8 @@ bool IsUtf8(std::string_view text);
 Status CheckTensorName(std::string_view name);
 
 // A file's name without any folder: not empty, "." or "..", at most 255 bytes of UTF-8, without
-// control characters,
-// '/', '\' or ':', so that it cannot leave its folder on any system. Errors: kInvalidFile, naming
-// it.
+// control characters, '/', '\' or ':', so that it cannot leave its folder on any system.
+// Errors: kInvalidFile, naming it.
 Status CheckBaseName(std::string_view name);
-
-// The text in double quotes, safe to print: control characters, quotes, backslashes and bytes that
-// are not UTF-8 as escapes; long texts are cut.
-std::string Quote(std::string_view text);
 
 }  // namespace octavo::format

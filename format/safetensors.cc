@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "format/file.h"
-#include "format/names.h"
+#include "format/quote.h"
 #include "format/safetensors_header.h"
 
 namespace octavo::format {

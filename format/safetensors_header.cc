@@ -8,6 +8,7 @@
 
 #include "format/json_walk.h"
 #include "format/names.h"
+#include "format/quote.h"
 
 namespace octavo::format {
 namespace {

@@ -6,6 +6,7 @@
 
 #include "format/file.h"
 #include "format/names.h"
+#include "format/quote.h"
 #include "format/safetensors_header.h"
 #include "octavo/safetensors.h"
 
