@@ -138,7 +138,7 @@ struct RangeBits {
   float hi_value() const { return __builtin_bit_cast(float, hi); }
 };
 
-// Requires: no NaN among the values.
+// A NaN comes out as bits above those of infinity.
 void Extend(RangeBits& range, const float* values, size_t count) {
   int32_t hi = range.hi, minus_lo = range.minus_lo;
   for (size_t i = 0; i < count; ++i) {
@@ -192,6 +192,17 @@ CodeGrid AsymmetricGrid(const ZeropointGrid& grid, uint32_t offset) {
 
 constexpr size_t kRowPiece = 512;  // floats of a weight row that are widened at a time
 
+// Notes the first non-finite value and sets NaNs to 0, so that they leave the range alone.
+void HandleNonFinite(float* piece, size_t begin, size_t count, WeightRange& range) {
+  for (size_t i = 0; i < count; ++i) {
+    const int32_t magnitude = __builtin_bit_cast(int32_t, piece[i]) & 0x7fffffff;
+    if (magnitude >= kInfinityBits) {
+      range.first_non_finite = Smaller(range.first_non_finite, begin + i);
+    }
+    if (magnitude > kInfinityBits) piece[i] = 0.0f;
+  }
+}
+
 WeightRange RangeOfWeights(const void* row, ElementType type, size_t in_features) {
   const FpEnvironment environment;
   const Bytes source{static_cast<const unsigned char*>(row), type};
@@ -201,15 +212,14 @@ WeightRange RangeOfWeights(const void* row, ElementType type, size_t in_features
   for (size_t begin = 0; begin < in_features; begin += kRowPiece) {
     const size_t count = Smaller(kRowPiece, in_features - begin);
     Widen(source, begin, count, piece);
-    if (CountAtLeast(piece, count, kInfinityBits) != 0) {
-      for (size_t i = 0; i < count; ++i) {
-        const int32_t magnitude = __builtin_bit_cast(int32_t, piece[i]) & 0x7fffffff;
-        if (magnitude >= kInfinityBits)
-          range.first_non_finite = Smaller(range.first_non_finite, begin + i);
-        if (magnitude > kInfinityBits) piece[i] = 0.0f;
-      }
+    RangeBits extended = bits;
+    Extend(extended, piece, count);
+    if (extended.hi >= kInfinityBits || extended.minus_lo >= kInfinityBits) {
+      HandleNonFinite(piece, begin, count, range);
+      extended = bits;
+      Extend(extended, piece, count);
     }
-    Extend(bits, piece, count);
+    bits = extended;
   }
   range.lo = bits.lo_value();
   range.hi = bits.hi_value();
