@@ -17,7 +17,7 @@ namespace {
 
 constexpr const char* kExamples = R"(Examples:
   octavo convert models/gpt2 -o gpt2.8vo
-  octavo convert models/gpt2 --dry-run                    what would happen, and how large it gets
+  octavo convert models/gpt2 --dry-run          what would happen, and how large it gets
   octavo convert llama/model.safetensors.index.json -o llama.8vo --skip-modules layers.0,lm_head
   octavo convert models/gpt2 -o gpt2.8vo --compat bitsandbytes --max-shard-size 5GB)";
 
@@ -30,6 +30,8 @@ struct ConvertCommand {
   quant::ConvertOptions options;
 
   void Register(CLI::App& app);
+  void RegisterQuantization(CLI::App& app);
+  void RegisterPolicy(CLI::App& app);
   Status Complete();
   Status Run();
   Status RunDry();
@@ -38,58 +40,59 @@ struct ConvertCommand {
 
 void ConvertCommand::Register(CLI::App& app) {
   app.add_option("SRC", source, "Model folder, .safetensors file, or .safetensors.index.json")
-      ->required()
-      ->type_name("");
+      ->required();
   auto* output_option =
-      app.add_option("-o,--output", output, "The .8vo file to write")->type_name("OUT.8vo");
-  app.add_option("--method", method,
-                 "How weights and activations are scaled (default: vector-wise)")
-      ->check(CLI::IsMember(
-          {"vector-wise", "tensor-wise", "row-wise", "zeropoint-tensor", "zeropoint-vector"}))
-      ->type_name("");
-  activations.Register(app);
-  app.add_option("--compat", compat, "All of these as the paper or as bitsandbytes has them")
-      ->check(CLI::IsMember({"paper", "bitsandbytes"}))
-      ->type_name("");
-  auto* skip = app.add_option("--skip-modules", options.policy.skip_modules,
-                              "Keep these modules as they are, besides the defaults; whole dotted "
-                              "components, * for any one; repeatable")
-                   ->delimiter(',')
-                   ->allow_extra_args(false)
-                   ->type_name("NAME,…");
-  app.add_flag("--only-skip", options.policy.only_skip, "--skip-modules replaces the defaults")
-      ->needs(skip);
-  app.add_flag("--via-fp16", options.via_fp16,
-               "Round bf16 and fp32 weights to fp16 first, as bitsandbytes does");
-  app.add_option("--on-nonfinite", on_nonfinite,
-                 "A weight with NaN or infinity: end, or keep its module as it is")
-      ->check(CLI::IsMember({"error", "skip"}))
-      ->type_name("");
-  auto* keep = app.add_option("--keep-columns", keep_columns,
-                              "Multiply the columns that this profile names always in 16 bit")
-                   ->type_name("PROFILE.json");
-  app.add_option("--keep-budget", options.keep_budget,
-                 "Of those, at most this share of all columns")
-      ->check(Share())
-      ->needs(keep)
-      ->type_name("SHARE");
-  app.add_flag("--compress", compress,
-               "Compress every chunk with zstd where that makes it smaller");
+      app.add_option("-o,--output", output, "The .8vo file to write")->option_text("OUT.8vo");
+  RegisterQuantization(app);
+  RegisterPolicy(app);
+  app.add_flag("--compress", compress, "Compress chunks with zstd where that makes them smaller");
   app.add_option("--max-shard-size", max_shard_size,
                  "Write shards of at most this size and an index: 5GB, 500MB, 2GiB")
-      ->type_name("SIZE");
+      ->check(ByteSize())
+      ->option_text("SIZE");
   AddThreads(app, &options.num_threads);
   auto* dry_flag =
       app.add_flag("--dry-run", dry_run, "Print what would be done and the sizes; write nothing");
-  app.add_flag("--explain", explain,
-               "List every module on its own line, with the reason of its decision");
+  app.add_flag("--explain", explain, "List every module on its own line, with the reason");
   app.add_flag("--force", options.overwrite, "Overwrite an existing output");
   app.add_flag("--json", json, "Print the report as JSON");
   progress.Register(app);
-  app.final_callback([this, dry_flag, output_option] {
+  app.final_callback([dry_flag, output_option] {
     if (dry_flag->empty() && output_option->empty()) throw CLI::RequiredError("--output");
   });
   app.footer(kExamples);
+}
+
+void ConvertCommand::RegisterQuantization(CLI::App& app) {
+  AddChoice(app, "--method", &method,
+            {"vector-wise", "tensor-wise", "row-wise", "zeropoint-tensor", "zeropoint-vector"},
+            "What shares a scale (default: vector-wise; the others are for comparison)");
+  activations.Register(app);
+  AddChoice(app, "--compat", &compat, {"paper", "bitsandbytes"},
+            "All of these as the paper or as bitsandbytes has them");
+  app.add_flag("--via-fp16", options.via_fp16,
+               "Round bf16 and fp32 weights to fp16 first, as bitsandbytes does");
+}
+
+void ConvertCommand::RegisterPolicy(CLI::App& app) {
+  auto* skip = app.add_option("--skip-modules", options.policy.skip_modules,
+                              "Keep these modules as they are, besides the defaults: whole dotted "
+                              "components, * for any one; repeatable")
+                   ->delimiter(',')
+                   ->allow_extra_args(false)
+                   ->option_text("NAME,…");
+  app.add_flag("--only-skip", options.policy.only_skip, "--skip-modules replaces the defaults")
+      ->needs(skip);
+  AddChoice(app, "--on-nonfinite", &on_nonfinite, {"error", "skip"},
+            "A weight with NaN or infinity ends the conversion, or its module is kept as it is");
+  auto* keep = app.add_option("--keep-columns", keep_columns,
+                              "Multiply the columns that this profile names always in 16 bit")
+                   ->option_text("PROFILE.json");
+  app.add_option("--keep-budget", options.keep_budget,
+                 "Of those, at most this share of all linears' columns")
+      ->check(Share())
+      ->needs(keep)
+      ->option_text("SHARE");
 }
 
 // The options that are not plain values yet.
@@ -152,7 +155,8 @@ Status ConvertCommand::RunConversion() {
 }  // namespace
 
 Verb RegisterConvert(CLI::App& parent) {
-  CLI::App* app = parent.add_subcommand("convert", "Quantize a 16-bit model into a .8vo file");
+  CLI::App* app =
+      parent.add_subcommand("convert", "Quantize a 16-bit model into a .8vo file")->group("Verbs");
   auto command = std::make_shared<ConvertCommand>();
   command->Register(*app);
   return {app, [command] { return command->Run(); }};

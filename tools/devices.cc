@@ -63,7 +63,8 @@ Json DevicesJson() {
 }  // namespace
 
 Verb RegisterDevices(CLI::App& parent) {
-  CLI::App* app = parent.add_subcommand("devices", "List what this machine can run linears with");
+  CLI::App* app = parent.add_subcommand("devices", "List what this machine can run linears with")
+                      ->group("Verbs");
   auto json = std::make_shared<bool>(false);
   app->add_flag("--json", *json, "Print the list as JSON");
   app->footer(kExamples);

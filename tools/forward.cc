@@ -30,33 +30,32 @@ struct ForwardCommand {
 };
 
 void ForwardCommand::Register(CLI::App& app) {
-  app.add_option("FILE", path, "A .8vo file or the index of a sharded model")
+  app.add_option("FILE", path, "A .8vo file or the index of a sharded model")->required();
+  app.add_option("--module", module, "The linear to multiply with")
       ->required()
-      ->type_name("");
-  app.add_option("--module", module, "The linear to multiply with")->required()->type_name("NAME");
+      ->option_text("NAME");
   app.add_option("--input", input, "Activations: the tensor named like the module, or the only one")
       ->required()
-      ->type_name("X.safetensors");
+      ->option_text("X.safetensors");
   auto* output_option =
       app.add_option("--output", output, "Where the result goes, under the module's name")
-          ->type_name("Y.safetensors");
-  app.add_option("--output-dtype", output_dtype, "Type of the result (default: the input's)")
-      ->check(CLI::IsMember({"F16", "BF16", "F32"}))
-      ->type_name("");
+          ->option_text("Y.safetensors");
+  AddChoice(app, "--output-dtype", &output_dtype, {"F16", "BF16", "F32"},
+            "Type of the result (default: the input's)");
   activations.Register(app);
   app.add_option("--cpu", request.cpu,
                  "Kernels by name, see octavo devices (default: OCTAVO_CPU, else the best)")
-      ->type_name("NAME");
+      ->option_text("NAME");
   AddThreads(app, &request.num_threads);
   app.add_option("--expert", expert, "Which of the matrices, for a module that holds experts")
       ->check(CLI::NonNegativeNumber)
-      ->type_name("N");
+      ->option_text("N");
   app.add_option("--repeat", request.repeat, "Multiply N times and print the median time")
       ->check(CLI::Range(1, 1000000))
-      ->type_name("N");
+      ->option_text("N");
   app.add_option("--compare", request.compare,
                  "Also print the error against this source's weights, in float64")
-      ->type_name("SRC");
+      ->option_text("SRC");
   app.add_flag("--force", force, "Overwrite an existing output")->needs(output_option);
   app.add_flag("--json", json, "Print the facts as JSON");
   app.footer(kExamples);
@@ -86,7 +85,8 @@ Status ForwardCommand::Run() {
 }  // namespace
 
 Verb RegisterForward(CLI::App& parent) {
-  CLI::App* app = parent.add_subcommand("forward", "Multiply activations with one int8 linear");
+  CLI::App* app =
+      parent.add_subcommand("forward", "Multiply activations with one int8 linear")->group("Verbs");
   auto command = std::make_shared<ForwardCommand>();
   command->Register(*app);
   return {app, [command] { return command->Run(); }};

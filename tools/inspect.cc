@@ -23,26 +23,35 @@ struct InspectCommand {
   bool modules = false, tensors = false, manifest = false, json = false;
 
   void Register(CLI::App& app);
+  Status CheckViews() const;
   Status Run() const;
   Status PrintModule(const format::Reader& reader) const;
   Status PrintAsset(const format::Reader& reader) const;
 };
 
 void InspectCommand::Register(CLI::App& app) {
-  app.add_option("FILE", path, "A .8vo file or the index of a sharded model")
-      ->required()
-      ->type_name("");
-  auto* views = app.add_option_group("Views", "At most one; default: a summary");
-  views->add_flag("--modules", modules,
-                  "Every module on its own line, with the reason of its decision");
-  views->add_flag("--tensors", tensors, "Every tensor: type, shape, size, place");
-  views->add_flag("--manifest", manifest, "The manifest as it is stored");
-  views->add_option("--module", module, "One module in full")->type_name("NAME");
-  views->add_option("--asset", asset, "The bytes of an embedded file, to standard output")
-      ->type_name("NAME");
-  views->require_option(0, 1);
+  app.add_option("FILE", path, "A .8vo file or the index of a sharded model")->required();
+  app.add_flag("--modules", modules, "Every module on its own line, with the reason");
+  app.add_flag("--tensors", tensors, "Every tensor: type, shape, size, place");
+  app.add_flag("--manifest", manifest, "The manifest as it is stored");
+  app.add_option("--module", module, "One module in full")->option_text("NAME");
+  app.add_option("--asset", asset, "The bytes of an embedded file, to standard output")
+      ->option_text("NAME");
   app.add_flag("--json", json, "As JSON: the whole file, or the one module of --module");
   app.footer(kExamples);
+}
+
+Status InspectCommand::CheckViews() const {
+  const int texts = modules + tensors + manifest + !asset.empty();
+  if (texts + !module.empty() > 1) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "at most one of --modules, --tensors, --manifest, --module and --asset");
+  }
+  if (json && texts > 0) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "--json has all modules and tensors: it goes with --module only");
+  }
+  return Status();
 }
 
 Status InspectCommand::PrintModule(const format::Reader& reader) const {
@@ -73,6 +82,7 @@ Status InspectCommand::PrintAsset(const format::Reader& reader) const {
 }
 
 Status InspectCommand::Run() const {
+  OCTAVO_RETURN_IF_ERROR(CheckViews());
   OCTAVO_ASSIGN_OR_RETURN(const format::Reader reader, format::Reader::Open(path));
   if (!module.empty()) return PrintModule(reader);
   if (!asset.empty()) return PrintAsset(reader);
@@ -93,7 +103,7 @@ Status InspectCommand::Run() const {
 }  // namespace
 
 Verb RegisterInspect(CLI::App& parent) {
-  CLI::App* app = parent.add_subcommand("inspect", "Say what is in a .8vo file");
+  CLI::App* app = parent.add_subcommand("inspect", "Say what is in a .8vo file")->group("Verbs");
   auto command = std::make_shared<InspectCommand>();
   command->Register(*app);
   return {app, [command] { return command->Run(); }};

@@ -1,46 +1,34 @@
 // The binary `octavo`: registers the verbs, runs the one asked for, maps errors to exit codes.
 // The only place that catches: CLI11 throws while parsing, and anything may run out of memory.
 #include <CLI/CLI.hpp>
+#include <exception>
+#include <memory>
 #include <new>
 #include <string>
 
 #include "tools/command.h"
+#include "tools/exit_code.h"
+#include "tools/help_formatter.h"
 #include "tools/signals.h"
 #include "tools/text.h"
+#include "tools/usage_error.h"
 
 namespace octavo::tools {
 namespace {
-
-enum ExitCode { kDone = 0, kFailed = 1, kWrongUsage = 2, kInvalid = 3 };
-
-ExitCode ExitCodeOf(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kOk:
-      return kDone;
-    case ErrorCode::kInvalidArgument:
-      return kWrongUsage;
-    case ErrorCode::kInvalidFile:
-    case ErrorCode::kNotIntact:
-    case ErrorCode::kNewerFormat:
-      return kInvalid;
-    default:
-      return kFailed;
-  }
-}
 
 ExitCode Report(const Status& status) {
   if (!status.ok()) PrintError(status.message());
   return ExitCodeOf(status.code());
 }
 
-// Help and version are "errors" to CLI11, too.
+// Help is an "error" to CLI11, too.
 ExitCode ReportParse(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_name() == "CallForHelp") {
     const auto chosen = app.get_subcommands();
     Print(chosen.empty() ? app.help() : chosen.back()->help());
     return Report(FlushStdout());
   }
-  PrintError(error.what());
+  PrintError(DescribeUsageError(app, error));
   return kWrongUsage;
 }
 
@@ -49,7 +37,8 @@ ExitCode Main(int argc, char** argv) {
   bool version = false;
   app.add_flag("--version", version, "Print the version and how it was built");
   app.require_subcommand(0, 1);
-  app.get_formatter()->column_width(34);
+  app.formatter(std::make_shared<HelpFormatter>());
+  app.get_formatter()->column_width(26);
   app.footer(
       "Run \"octavo VERB --help\" for a verb's options and examples.\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a file is invalid or not intact.");
@@ -78,7 +67,7 @@ ExitCode Main(int argc, char** argv) {
 }  // namespace octavo::tools
 
 int main(int argc, char** argv) {
-  octavo::tools::IgnoreBrokenPipes();
+  octavo::tools::FailWritesWithErrors();
   try {
     return octavo::tools::Main(argc, argv);
   } catch (const std::bad_alloc&) {

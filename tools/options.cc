@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "tools/text.h"
+
 namespace octavo::tools {
 namespace {
 
@@ -34,25 +36,31 @@ CLI::Validator Share() {
   return CLI::Validator(check, "");
 }
 
+CLI::Validator ByteSize() {
+  const auto check = [](const std::string& text) { return ParseByteSize(text).status().message(); };
+  return CLI::Validator(check, "");
+}
+
+void AddChoice(CLI::App& app, const std::string& flag, std::string* value,
+               const std::vector<std::string>& names, const std::string& description) {
+  app.add_option(flag, *value, description)
+      ->check(CLI::IsMember(names))
+      ->option_text("{" + CLI::detail::join(names, ",") + "}");
+}
+
 void ActivationFlags::Register(CLI::App& app) {
   app.add_option("--threshold", threshold,
-                 "|x| from which an activation is an outlier and multiplied in 16 bit; 0: none is")
+                 "|x| from which an activation is an outlier, multiplied in 16 bit; 0: none is")
       ->check(NonNegativeNumber())
-      ->type_name("T");
-  app.add_option("--scope", scope_name,
-                 "batch: a column with one outlier is in 16 bit for every row; token: only the "
-                 "outlier entries are")
-      ->check(CLI::IsMember({"batch", "token"}))
-      ->type_name("");
-  app.add_option("--activations", activations_name,
-                 "asymmetric: uint8 with a zero point; symmetric: int8, as in the paper")
-      ->check(CLI::IsMember({"asymmetric", "symmetric"}))
-      ->type_name("");
-  app.add_option("--row-rule", row_rule_name,
-                 "a row's range is taken over the columns without outliers, or over all entries "
-                 "below the threshold (as bitsandbytes does)")
-      ->check(CLI::IsMember({"inlier_columns", "below_threshold"}))
-      ->type_name("");
+      ->option_text("T");
+  AddChoice(app, "--scope", &scope_name, {"batch", "token"},
+            "batch: a column with one outlier is in 16 bit in every row; token: only the outlier "
+            "entries are, and a row never depends on its neighbours");
+  AddChoice(app, "--activations", &activations_name, {"asymmetric", "symmetric"},
+            "asymmetric: uint8 with a zero point; symmetric: int8, as in the paper");
+  AddChoice(app, "--row-rule", &row_rule_name, {"inlier_columns", "below_threshold"},
+            "A row's range is taken over the columns without outliers (the paper's), or over all "
+            "entries below the threshold (bitsandbytes')");
 }
 
 void ProgressFlags::Register(CLI::App& app) {
@@ -69,7 +77,7 @@ ProgressMode ProgressFlags::mode() const {
 void AddThreads(CLI::App& app, int32_t* num_threads) {
   app.add_option("--threads", *num_threads, "How many threads to use (default: one for each CPU)")
       ->check(CLI::Range(1, 1024))
-      ->type_name("N");
+      ->option_text("N");
 }
 
 }  // namespace octavo::tools

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "octavo/manifest.h"
 #include "octavo/thread_pool.h"
@@ -35,6 +36,10 @@ struct ProgressFlags {
   ProgressMode mode() const;
 };
 
+// An option that takes one of `names`.
+void AddChoice(CLI::App& app, const std::string& flag, std::string* value,
+               const std::vector<std::string>& names, const std::string& description);
+
 // --threads N.
 void AddThreads(CLI::App& app, int32_t* num_threads);
 
@@ -42,5 +47,7 @@ void AddThreads(CLI::App& app, int32_t* num_threads);
 CLI::Validator NonNegativeNumber();
 // A number in (0, 1].
 CLI::Validator Share();
+// What ParseByteSize takes.
+CLI::Validator ByteSize();
 
 }  // namespace octavo::tools

@@ -28,6 +28,9 @@ void CancelOnSignals() {
 
 bool Cancelled() { return cancelled.load(); }
 
-void IgnoreBrokenPipes() { signal(SIGPIPE, SIG_IGN); }
+void FailWritesWithErrors() {
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
+}
 
 }  // namespace octavo::tools

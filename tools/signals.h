@@ -10,7 +10,8 @@ void CancelOnSignals();
 // True once a signal came.
 bool Cancelled();
 
-// A write to a pipe that nobody reads fails with EPIPE instead of ending the process.
-void IgnoreBrokenPipes();
+// A write to a pipe that nobody reads, or beyond the limit on a file's size, fails with an error
+// (EPIPE, EFBIG) instead of ending the process.
+void FailWritesWithErrors();
 
 }  // namespace octavo::tools

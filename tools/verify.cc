@@ -39,11 +39,9 @@ struct VerifyCommand {
 };
 
 void VerifyCommand::Register(CLI::App& app) {
-  app.add_option("FILE", paths, ".8vo files, or indexes of sharded models")
-      ->required()
-      ->type_name("");
+  app.add_option("FILE", paths, ".8vo files, or indexes of sharded models")->required();
   app.add_option("--against", against, "Also recompute everything from this source and compare")
-      ->type_name("SRC");
+      ->option_text("SRC");
   AddThreads(app, &num_threads);
   app.add_flag("--json", json, "Print the findings as JSON");
   progress.Register(app);
@@ -133,7 +131,8 @@ Status VerifyCommand::Run() const {
 }  // namespace
 
 Verb RegisterVerify(CLI::App& parent) {
-  CLI::App* app = parent.add_subcommand("verify", "Check that .8vo files are intact");
+  CLI::App* app =
+      parent.add_subcommand("verify", "Check that .8vo files are intact")->group("Verbs");
   auto command = std::make_shared<VerifyCommand>();
   command->Register(*app);
   return {app, [command] { return command->Run(); }};
