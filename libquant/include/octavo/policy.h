@@ -20,15 +20,17 @@ namespace octavo::quant {
 struct ArchitectureFacts {
   std::string_view name;                          // "GPT-2", for reports
   std::span<const std::string_view> model_types;  // of config.json
-  std::span<const std::string_view> transposed;   // linears kept as [in_features, out_features] (Conv1D)
-  std::span<const std::string_view> heads;        // output heads: stay in 16 bit
-  std::span<const std::string_view> keep;         // linears that must stay in 16 bit, each with a reason below
-  std::string_view keep_reason;
-  std::string_view tied_head;                     // module that has no tensor of its own when embeddings are tied
-  std::string_view tied_to;                       // … and the module whose weight it uses
+  std::span<const std::string_view> linears = {};     // of the blocks: quantized
+  std::span<const std::string_view> transposed = {};  // linears kept as [in_features, out_features] (Conv1D)
+  std::span<const std::string_view> heads = {};       // output heads: stay in 16 bit
+  std::span<const std::string_view> keep = {};        // linears that must stay in 16 bit, each with a reason below
+  std::string_view keep_reason = {};
+  std::string_view tied_head = {};                // module that has no tensor of its own when embeddings are tied
+  std::string_view tied_to = {};                  // … and the module whose weight it uses
   bool tied_by_default = false;                   // if config.json does not say tie_word_embeddings
-  std::span<const std::string_view> experts;      // 3-D expert tensors, by the tensor's own last components
+  std::span<const std::string_view> experts = {};     // 3-D expert tensors, by the tensor's own last components
   bool experts_transposed = false;                // [experts, in_features, out_features]
+  std::string_view notes = {};                    // what else docs/architectures.md says, a sentence or two
 };
 
 // All families, in the order of docs/architectures.md. The facts live as long as the process.

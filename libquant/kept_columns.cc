@@ -1,0 +1,154 @@
+// The profile, one JSON object:
+//
+//   {"octavo_profile": 1,
+//    "modules": {"model.layers.0.mlp.down_proj": {
+//      "in_features": 1536,
+//      "features": [{"index": 41, "max_abs": 39.2, "share": 0.8}, …]}, …}}
+//
+// `index`: input feature; `max_abs`: largest |x| seen there; `share` (optional): part of the tokens
+// with an outlier there. Unknown keys are ignored. A feature stands at most once in a module, in
+// any order.
+#include "libquant/kept_columns.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+namespace octavo::quant {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxProfileBytes = size_t{256} << 20;
+constexpr int kMaxDepth = 16;
+
+struct Feature {
+  const Decision* module;
+  int32_t index;
+  double max_abs;
+};
+
+Status Invalid(const std::string& message) {
+  return Status(ErrorCode::kInvalidArgument, "profile of kept columns: " + message);
+}
+
+Result<json> ParseProfile(std::string_view text) {
+  if (text.size() > kMaxProfileBytes) return Invalid("larger than 256 MiB");
+  bool too_deep = false;
+  const auto depth_check = [&too_deep](int depth, json::parse_event_t, json&) {
+    too_deep = too_deep || depth > kMaxDepth;
+    return !too_deep;
+  };
+  json parsed = json::parse(text.begin(), text.end(), depth_check, /*allow_exceptions=*/false);
+  if (too_deep || !parsed.is_object()) return Invalid("not a JSON object");
+  const auto version = parsed.find("octavo_profile");
+  if (version == parsed.end() || !version->is_number_integer() || *version != 1) {
+    return Invalid("\"octavo_profile\" is not 1");
+  }
+  const auto modules = parsed.find("modules");
+  if (modules == parsed.end() || !modules->is_object()) return Invalid("\"modules\" is no object");
+  return parsed;
+}
+
+// The value of an unsigned integer member; nothing if it is missing or of another type.
+std::optional<uint64_t> Count(const json& object, const char* key) {
+  const auto it = object.find(key);
+  if (it == object.end() || !it->is_number_unsigned()) return std::nullopt;
+  return it->get<uint64_t>();
+}
+
+Result<Feature> ReadFeature(const json& value, const Decision& module) {
+  const std::string where = "module \"" + module.module + "\": ";
+  if (!value.is_object()) return Invalid(where + "a feature is no object");
+  const std::optional<uint64_t> index = Count(value, "index");
+  if (!index) return Invalid(where + "a feature without an index");
+  if (*index >= module.in_features) {
+    return Invalid(where + "index " + std::to_string(*index) + " is not below in_features " +
+                   std::to_string(module.in_features));
+  }
+  const auto max_abs = value.find("max_abs");
+  if (max_abs == value.end() || !max_abs->is_number() || !(max_abs->get<double>() >= 0)) {
+    return Invalid(where + "index " + std::to_string(*index) + " has no max_abs >= 0");
+  }
+  return Feature{&module, static_cast<int32_t>(*index), max_abs->get<double>()};
+}
+
+Status ReadModule(const json& value, const Decision& module, std::vector<Feature>* features) {
+  const std::string where = "module \"" + module.module + "\": ";
+  if (!value.is_object()) return Invalid(where + "no object");
+  const std::optional<uint64_t> in_features = Count(value, "in_features");
+  if (!in_features || *in_features != module.in_features) {
+    return Invalid(where + "its in_features are not the model's " +
+                   std::to_string(module.in_features));
+  }
+  const auto list = value.find("features");
+  if (list == value.end() || !list->is_array()) return Invalid(where + "\"features\" is no array");
+  std::vector<bool> seen(module.in_features);
+  for (const json& item : *list) {
+    OCTAVO_ASSIGN_OR_RETURN(const Feature feature, ReadFeature(item, module));
+    if (seen[feature.index]) {
+      return Invalid(where + "index " + std::to_string(feature.index) + " stands twice");
+    }
+    seen[feature.index] = true;
+    features->push_back(feature);
+  }
+  return {};
+}
+
+// The largest |x| first, then by name and index, up to the budget's share of all multiplications.
+void ApplyBudget(double budget, const std::vector<Decision>& decisions,
+                 std::vector<Feature>* features) {
+  double total = 0;
+  for (const Decision& decision : decisions) {
+    if (decision.action != Action::kQuantize) continue;
+    total += static_cast<double>(decision.in_features) *
+             static_cast<double>(decision.out_features) *
+             static_cast<double>(std::max<uint64_t>(decision.experts, 1));
+  }
+  std::ranges::sort(*features, [](const Feature& a, const Feature& b) {
+    if (a.max_abs != b.max_abs) return a.max_abs > b.max_abs;
+    if (a.module->module != b.module->module) return a.module->module < b.module->module;
+    return a.index < b.index;
+  });
+  double used = 0;
+  size_t chosen = 0;
+  while (chosen < features->size()) {
+    used += static_cast<double>((*features)[chosen].module->out_features);
+    if (used > budget * total) break;
+    ++chosen;
+  }
+  features->resize(chosen);
+}
+
+}  // namespace
+
+Result<KeptColumns> ChooseKeptColumns(std::string_view profile_json, std::optional<double> budget,
+                                      const std::vector<Decision>& decisions,
+                                      std::vector<std::string>* warnings) {
+  OCTAVO_ASSIGN_OR_RETURN(const json profile, ParseProfile(profile_json));
+  std::unordered_map<std::string_view, const Decision*> by_name;
+  for (const Decision& decision : decisions) by_name.emplace(decision.module, &decision);
+
+  std::vector<Feature> features;
+  for (const auto& [name, value] : profile.find("modules")->items()) {
+    const auto it = by_name.find(name);
+    if (it == by_name.end()) return Invalid("the model has no module \"" + name + "\"");
+    const Decision& decision = *it->second;
+    if (decision.action != Action::kQuantize || decision.kind == format::ModuleKind::kExperts) {
+      warnings->push_back("the profile's columns of \"" + name +
+                          "\" are not used: it is no linear "
+                          "that is quantized");
+      continue;
+    }
+    OCTAVO_RETURN_IF_ERROR(ReadModule(value, decision, &features));
+  }
+  if (budget) ApplyBudget(*budget, decisions, &features);
+  KeptColumns kept;
+  for (const Feature& feature : features) kept[feature.module->module].push_back(feature.index);
+  for (auto& [name, index] : kept) std::ranges::sort(index);
+  if (kept.empty()) warnings->push_back("no column is kept: the profile or its budget leaves none");
+  return kept;
+}
+
+}  // namespace octavo::quant

@@ -1,0 +1,40 @@
+#include "libquant/output_path.h"
+
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+namespace octavo::quant {
+namespace {
+
+std::string MiB(uint64_t bytes) { return std::to_string((bytes + (1u << 20) - 1) >> 20) + " MiB"; }
+
+}  // namespace
+
+Status CheckNotSource(const format::Checkpoint& source, const std::string& output) {
+  struct stat target;
+  if (stat(output.c_str(), &target) != 0)
+    return {};  // does not exist yet; other errors show when it is made
+  for (const format::CheckpointFile& file : source.files()) {
+    struct stat info;
+    if (stat(file.path.c_str(), &info) == 0 && info.st_dev == target.st_dev &&
+        info.st_ino == target.st_ino) {
+      return Status(ErrorCode::kInvalidArgument,
+                    output + ": the output is the source's file " + file.path);
+    }
+  }
+  return {};
+}
+
+Status CheckDiskSpace(const std::string& output, uint64_t bytes) {
+  const size_t slash = output.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : output.substr(0, slash + 1);
+  struct statvfs info;
+  if (statvfs(folder.c_str(), &info) != 0)
+    return {};  // the writer says what is wrong with the folder
+  const uint64_t available = uint64_t{info.f_bavail} * info.f_frsize;
+  if (bytes <= available) return {};
+  return Status(ErrorCode::kIo, output + ": needs " + MiB(bytes) + ", but its disk has " +
+                                    MiB(available) + " free");
+}
+
+}  // namespace octavo::quant

@@ -1,0 +1,17 @@
+// Checks on the place of the output, before anything is written.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "octavo/checkpoint.h"
+#include "octavo/result.h"
+
+namespace octavo::quant {
+
+// The output must be none of the source's files, under any name. Errors: kInvalidArgument.
+Status CheckNotSource(const format::Checkpoint& source, const std::string& output);
+// The output's folder must have room. Errors: kIo, with both numbers.
+Status CheckDiskSpace(const std::string& output, uint64_t bytes);
+
+}  // namespace octavo::quant

@@ -1,0 +1,191 @@
+#include "libquant/pipeline.h"
+
+#include <algorithm>
+#include <string>
+
+#include "libquant/module_results.h"
+#include "libquant/ordered_run.h"
+#include "libquant/work_items.h"
+#include "octavo/thread_pool.h"
+
+namespace octavo::quant {
+namespace {
+
+using format::Checkpoint;
+using format::SourceTensor;
+
+// One thread's memory, reused from item to item.
+struct Worker {
+  RowBuffers buffers;
+  RowResults rows;
+  std::vector<int8_t> packed;
+  OutputChunk chunk;
+  WeightRows read;  // of the current item
+};
+
+class Pipeline : public ItemStages {
+ public:
+  Pipeline(const Checkpoint& source, const PipelineOptions& options, std::vector<ModuleJob>* jobs,
+           OutputSink* sink, SourceDigest* digest, ProgressMeter* progress)
+      : source_(source),
+        options_(options),
+        jobs_(*jobs),
+        items_(CutItems(*jobs)),
+        sink_(sink),
+        digest_(digest),
+        progress_(progress),
+        workers_(static_cast<size_t>(std::max(options.num_threads, 1))) {}
+
+  size_t num_items() const { return items_.size(); }
+
+  Status Compute(size_t item_idx, size_t worker_idx) override {
+    const WorkItem& item = items_[item_idx];
+    Worker& worker = workers_[worker_idx];
+    const ModuleJob& job = jobs_[item.job];
+    if (item.num_rows == 0) return {};
+    if (!IsWeight(item)) return ComputeCopy(item, &worker);
+    OCTAVO_RETURN_IF_ERROR(ComputeCodes(job, item, &worker));
+    return sink_->Prepare(CodesSpec(job), &worker.chunk);
+  }
+
+  Status Commit(size_t item_idx, size_t worker_idx) override {
+    const WorkItem& item = items_[item_idx];
+    Worker& worker = workers_[worker_idx];
+    ModuleJob& job = jobs_[item.job];
+    const SourceTensor& tensor = *job.tensors[item.tensor];
+    if (item.num_rows > 0 && worker.read.is_source_order) {
+      OCTAVO_RETURN_IF_ERROR(digest_->Add(tensor.file, worker.read.offset, worker.buffers.source));
+    }
+    OCTAVO_RETURN_IF_ERROR(Begin(item, job, tensor));
+    if (item.num_rows > 0) OCTAVO_RETURN_IF_ERROR(sink_->Place(&worker.chunk));
+    if (IsWeight(item)) results_.Add(job, worker.rows);
+    if (item.ends_tensor) OCTAVO_RETURN_IF_ERROR(sink_->EndTensor());
+    if (item.ends_tensor && item.tensor + 1 == job.tensors.size() && job.is_quantized()) {
+      OCTAVO_RETURN_IF_ERROR(results_.Store(&job, sink_));
+    }
+    return progress_->Add(item.num_rows > 0 ? worker.buffers.source.size() : 0, tensor.name);
+  }
+
+  Status Finish(size_t item_idx, size_t worker_idx) override {
+    return items_[item_idx].num_rows == 0 ? Status() : sink_->Store(workers_[worker_idx].chunk);
+  }
+
+ private:
+  bool IsWeight(const WorkItem& item) const {
+    const ModuleJob& job = jobs_[item.job];
+    return job.is_quantized() && job.tensors[item.tensor] == job.weight.tensor;
+  }
+
+  Status ComputeCopy(const WorkItem& item, Worker* worker) {
+    const SourceTensor& tensor = *jobs_[item.job].tensors[item.tensor];
+    const uint64_t row_bytes = tensor.shape.row_elements() * DTypeBytes(tensor.dtype);
+    worker->read = {nullptr, true, tensor.offset + item.first_row * row_bytes};
+    worker->buffers.source.resize(item.num_rows * row_bytes);
+    OCTAVO_RETURN_IF_ERROR(
+        source_.ReadAt(tensor.file, worker->read.offset, worker->buffers.source));
+    worker->chunk.raw = worker->buffers.source;
+    worker->chunk.first_row = item.first_row;
+    worker->chunk.num_rows = item.num_rows;
+    return sink_->Prepare(CopySpec(tensor), &worker->chunk);
+  }
+
+  Status ComputeCodes(const ModuleJob& job, const WorkItem& item, Worker* worker) {
+    const WeightInfo& weight = job.weight;
+    OCTAVO_ASSIGN_OR_RETURN(worker->read, ReadWeightRows(source_, weight, item.first_row,
+                                                         item.num_rows, &worker->buffers));
+    RowTask task{.source = worker->read.data,
+                 .source_type = weight.type,
+                 .weights = worker->read.data,
+                 .type = weight.type,
+                 .in_features = weight.in_features,
+                 .num_rows = item.num_rows,
+                 .method = options_.method,
+                 .range = {},
+                 .kept_index = job.kept_index};
+    if (!job.ranges.empty()) task.range = job.ranges[item.first_row / weight.out_features];
+    bool is_good = true;
+    if (options_.via_fp16 && weight.type != kernels::ElementType::kFloat16) {
+      is_good = RoundToHalf(worker->read.data, weight.type, item.num_rows * weight.in_features,
+                            &worker->buffers);
+      task.weights = worker->buffers.half.data();
+      task.type = kernels::ElementType::kFloat16;
+    }
+    if (!is_good || !QuantizeRows(*options_.kernels, task, &worker->rows)) {
+      return RefuseWeight(source_, *weight.tensor, options_.via_fp16);
+    }
+    LayOut(job, item, worker);
+    return {};
+  }
+
+  // The codes in the layout of the file, and which of its rows they are.
+  void LayOut(const ModuleJob& job, const WorkItem& item, Worker* worker) {
+    const uint64_t in_features = job.weight.in_features;
+    OutputChunk& chunk = worker->chunk;
+    chunk.first_row = item.first_row;
+    chunk.num_rows = item.num_rows;
+    chunk.raw = std::as_bytes(std::span(worker->rows.codes));
+    if (job.module.scheme->layout == format::CodeLayout::kPlain) return;
+    constexpr auto kLayout = kernels::WeightLayout::kVnni16x4;
+    worker->packed.resize(LayoutBytes(kLayout, item.num_rows, in_features));
+    PackCodes(kLayout, worker->rows.codes.data(), item.num_rows, in_features,
+              worker->packed.data());
+    const uint64_t group_rows = LayoutBytes(kLayout, 16, in_features) / 4;  // of 16 output features
+    chunk.first_row = item.first_row / 16 * group_rows;
+    chunk.num_rows = worker->packed.size() / 4;
+    chunk.raw = std::as_bytes(std::span(worker->packed));
+  }
+
+  Status Begin(const WorkItem& item, const ModuleJob& job, const SourceTensor& tensor) {
+    if (!item.begins_tensor) return {};
+    if (item.tensor == 0 && job.bundle_bytes) {
+      OCTAVO_RETURN_IF_ERROR(sink_->BeginModule(*job.bundle_bytes));
+    }
+    if (item.tensor == 0 && job.is_quantized()) results_.Begin(job);
+    return sink_->BeginTensor(IsWeight(item) ? CodesSpec(job) : CopySpec(tensor));
+  }
+
+  const Checkpoint& source_;
+  const PipelineOptions& options_;
+  std::vector<ModuleJob>& jobs_;
+  const std::vector<WorkItem> items_;
+  OutputSink* sink_;
+  SourceDigest* digest_;
+  ProgressMeter* progress_;
+  std::vector<Worker> workers_;
+  ModuleResults results_;  // of the module whose turn it is
+};
+
+}  // namespace
+
+Result<PipelineOptions> MakePipelineOptions(const format::Quantization& quantization,
+                                            int32_t num_threads) {
+  PipelineOptions options;
+  std::string why;
+  options.kernels = kernels::SelectCpuKernels(&why);
+  if (options.kernels == nullptr) return Status(ErrorCode::kUnsupported, why);
+  options.method = quantization.method;
+  options.via_fp16 = quantization.weights_via_fp16;
+  options.num_threads = num_threads > 0 ? num_threads : kernels::AvailableCpus();
+  return options;
+}
+
+Status RunPipeline(const Checkpoint& source, const PipelineOptions& options,
+                   std::vector<ModuleJob>* jobs, OutputSink* sink, SourceDigest* digest,
+                   ProgressMeter* progress) {
+  Pipeline pipeline(source, options, jobs, sink, digest, progress);
+  return RunOrdered(pipeline.num_items(), options.num_threads, &pipeline);
+}
+
+Status RefuseWeight(const Checkpoint& source, const SourceTensor& tensor, bool via_fp16) {
+  const std::string name = "tensor \"" + tensor.name + "\": ";
+  const Result<BadValue> bad = FindBadValue(source, tensor, via_fp16);
+  if (bad.ok()) {
+    return Status(
+        ErrorCode::kRefused,
+        name + bad->text + (bad->overflows ? " overflows in fp16" : ": a weight must be finite"));
+  }
+  if (bad.code() != ErrorCode::kNotFound) return bad.status();
+  return Status(ErrorCode::kIo, name + "the source changed while it was read");
+}
+
+}  // namespace octavo::quant

@@ -1,0 +1,295 @@
+#include "octavo/policy.h"
+
+#include <algorithm>
+#include <string>
+#include <unordered_map>
+
+#include "libquant/name_rules.h"
+#include "libquant/quantized_source.h"
+#include "libquant/tied_head.h"
+
+namespace octavo::quant {
+namespace {
+
+using format::ModuleKind;
+using format::SourceTensor;
+
+constexpr uint64_t kMaxFeatures = uint64_t{1} << 24;  // docs/format.md section 10
+
+// The tensors that belong to one module, in the source's order.
+struct Group {
+  std::string module;
+  const SourceTensor* weight = nullptr;
+  std::vector<const SourceTensor*> others;
+  bool is_experts =
+      false;  // `weight` is a tensor of all experts, and the module's name is the tensor's
+};
+
+std::string ModuleName(const std::string& tensor) {
+  const size_t dot = tensor.rfind('.');
+  return dot == std::string::npos || dot == 0 ? tensor : tensor.substr(0, dot);
+}
+
+// A 3-D tensor of all experts has no ".weight" of its own: "mlp.experts.gate_up_proj".
+bool IsExpertTensor(const SourceTensor& tensor) {
+  if (tensor.shape.rank() != 3 || !IsQuantizable(tensor.dtype)) return false;
+  const std::vector<std::string_view> parts = SplitComponents(tensor.name);
+  return parts.back() != "weight" && std::ranges::find(parts, "experts") != parts.end();
+}
+
+std::vector<Group> GroupByModule(std::span<const SourceTensor> tensors) {
+  std::unordered_map<std::string, size_t> expert_names;
+  for (const SourceTensor& tensor : tensors) {
+    if (IsExpertTensor(tensor)) expert_names.emplace(tensor.name, 0);
+  }
+  std::vector<Group> groups;
+  std::unordered_map<std::string, size_t> group_of;
+  for (const SourceTensor& tensor : tensors) {
+    const bool is_experts = expert_names.contains(tensor.name);
+    std::string module = is_experts ? tensor.name : ModuleName(tensor.name);
+    if (tensor.name.ends_with("_bias")) {
+      const std::string owner = tensor.name.substr(0, tensor.name.size() - 5);
+      if (expert_names.contains(owner)) module = owner;
+    }
+    const auto [it, is_new] = group_of.emplace(module, groups.size());
+    if (is_new) groups.emplace_back().module = module;
+    Group& group = groups[it->second];
+    group.is_experts = group.is_experts || is_experts;
+    if (is_experts || tensor.name == module + ".weight") {
+      group.weight = &tensor;
+    } else {
+      group.others.push_back(&tensor);
+    }
+  }
+  return groups;
+}
+
+// A verdict on one module while it is being reached.
+struct Verdict {
+  ModuleKind kind = ModuleKind::kOther;
+  Action action = Action::kKeep;
+  std::string reason;
+};
+
+Verdict Keep(ModuleKind kind, std::string_view reason) {
+  return {kind, Action::kKeep, std::string(reason)};
+}
+
+// Modules without a weight of two dimensions or more: norms, buffers, loose parameters.
+Verdict JudgeSmall(const Group& group, const NameRule* rule) {
+  if (group.weight == nullptr) {
+    const bool all_constant = std::ranges::all_of(group.others, [](const SourceTensor* tensor) {
+      const std::string_view last =
+          std::string_view(tensor->name).substr(tensor->name.rfind('.') + 1);
+      return !IsQuantizable(tensor->dtype) || last == "inv_freq" || last == "masked_bias" ||
+             (last == "bias" && tensor->shape.rank() == 4);
+    });
+    if (all_constant) return Keep(ModuleKind::kBuffer, "buffer: a constant of the model's code");
+    if (rule != nullptr && rule->kind == ModuleKind::kNorm) return Keep(rule->kind, rule->reason);
+    return Keep(ModuleKind::kOther, "parameters without a weight matrix");
+  }
+  if (rule != nullptr) return Keep(rule->kind, rule->reason);
+  return Keep(ModuleKind::kOther, "one-dimensional: nothing to multiply");
+}
+
+Verdict JudgeExperts(const SourceTensor& weight, const ArchitectureFacts* facts) {
+  if (facts != nullptr && FindEnding(facts->experts, weight.name) != nullptr) {
+    return {ModuleKind::kExperts, Action::kQuantize,
+            "expert linears of " + std::string(facts->name)};
+  }
+  return Keep(ModuleKind::kExperts,
+              "expert tensor of a model type whose orientation is not in the table");
+}
+
+Verdict JudgeMatrix(const std::string& module, const ArchitectureFacts* facts, const NameRule* rule,
+                    bool only_skip) {
+  const bool keeps_defaults = !only_skip;
+  if (facts != nullptr) {
+    if (keeps_defaults && FindEnding(facts->heads, module) != nullptr) {
+      return Keep(ModuleKind::kHead, "output head: errors here reach the logits directly");
+    }
+    if (keeps_defaults && FindEnding(facts->keep, module) != nullptr) {
+      return Keep(ModuleKind::kLinear, facts->keep_reason);
+    }
+    if (FindEnding(facts->linears, module) != nullptr) {
+      return {ModuleKind::kLinear, Action::kQuantize,
+              "linear of a " + std::string(facts->name) + " block"};
+    }
+  }
+  if (rule != nullptr && (rule->kind != ModuleKind::kHead || keeps_defaults)) {
+    return Keep(rule->kind, rule->reason);
+  }
+  if (rule != nullptr) return {rule->kind, Action::kQuantize, "output head, by request"};
+  return {ModuleKind::kLinear, Action::kQuantize, "linear, by the general rules"};
+}
+
+Verdict Judge(const Group& group, const ArchitectureFacts* facts, bool only_skip) {
+  const NameRule* rule = FindGeneralRule(group.module);
+  const SourceTensor* weight = group.weight;
+  if (weight == nullptr || weight->shape.rank() < 2) return JudgeSmall(group, rule);
+  if (group.is_experts) return JudgeExperts(*weight, facts);
+  if (weight->shape.rank() > 2) {
+    if (rule != nullptr) return Keep(rule->kind, rule->reason);
+    if (weight->shape.rank() > 3) {
+      return Keep(ModuleKind::kConvolution, "convolution: a weight of more than two dimensions");
+    }
+    return Keep(ModuleKind::kOther, "three-dimensional weight of unknown meaning");
+  }
+  Verdict verdict = JudgeMatrix(group.module, facts, rule, only_skip);
+  if (verdict.action == Action::kQuantize && !IsQuantizable(weight->dtype)) {
+    verdict.action = Action::kKeep;
+    verdict.reason =
+        "its type " + std::string(DTypeName(weight->dtype)) + " is not F16, BF16 or F32";
+  }
+  return verdict;
+}
+
+bool IsMultiplied(ModuleKind kind) {
+  return kind == ModuleKind::kLinear || kind == ModuleKind::kHead || kind == ModuleKind::kRouter ||
+         kind == ModuleKind::kExperts;
+}
+
+// in_features, out_features, experts and the orientation, where the module multiplies.
+void SetFeatures(const SourceTensor& weight, const ArchitectureFacts* facts, Decision* decision) {
+  const Shape& shape = weight.shape;
+  if (!IsMultiplied(decision->kind)) return;
+  if (decision->kind == ModuleKind::kExperts) {
+    const bool is_known = facts != nullptr && FindEnding(facts->experts, weight.name) != nullptr;
+    if (!is_known) return;
+    decision->experts = shape[0];
+    decision->transposed = facts->experts_transposed;
+  } else {
+    if (shape.rank() != 2) return;
+    decision->transposed =
+        facts != nullptr && FindEnding(facts->transposed, decision->module) != nullptr;
+  }
+  const int rank = shape.rank();
+  decision->in_features = shape[decision->transposed ? rank - 2 : rank - 1];
+  decision->out_features = shape[decision->transposed ? rank - 1 : rank - 2];
+}
+
+// A linear's bias is [out_features]; of experts [experts, out_features].
+bool BiasFits(const SourceTensor& bias, const Decision& decision) {
+  const Shape expected = decision.kind == ModuleKind::kExperts
+                             ? Shape{decision.experts, decision.out_features}
+                             : Shape{decision.out_features};
+  return bias.shape == expected;
+}
+
+void AssignTensors(const Group& group, Decision* decision, std::vector<std::string>* warnings) {
+  const std::string bias_name = group.is_experts ? group.module + "_bias" : group.module + ".bias";
+  if (group.weight != nullptr) decision->weight = group.weight->name;
+  for (const SourceTensor* tensor : group.others) {
+    const bool is_bias = tensor->name == bias_name && decision->out_features > 0;
+    if (is_bias && BiasFits(*tensor, *decision)) {
+      decision->bias = tensor->name;
+      continue;
+    }
+    decision->tensors.push_back(tensor->name);
+    if (is_bias && decision->action == Action::kQuantize) {
+      decision->action = Action::kKeep;
+      decision->reason = "its bias has shape " + tensor->shape.ToString() +
+                         ", not one value for each of " + std::to_string(decision->out_features) +
+                         " outputs";
+      warnings->push_back("module \"" + group.module + "\" stays in 16 bit: " + decision->reason);
+    }
+  }
+}
+
+// What no rule on names excuses: extents that the format or the arithmetic cannot take.
+void CheckExtents(Decision* decision) {
+  if (decision->action != Action::kQuantize) return;
+  if (decision->in_features == 0 || decision->out_features == 0 ||
+      (decision->kind == ModuleKind::kExperts && decision->experts == 0)) {
+    decision->action = Action::kKeep;
+    decision->reason = "it has no elements";
+  } else if (std::max(decision->in_features, decision->out_features) > kMaxFeatures) {
+    decision->action = Action::kKeep;
+    decision->reason = "more than 2^24 features";
+  }
+}
+
+Decision Decide(const Group& group, const ArchitectureFacts* facts, const PolicyOptions& options,
+                std::vector<std::string>* warnings) {
+  Verdict verdict = Judge(group, facts, options.only_skip);
+  Decision decision;
+  decision.module = group.module;
+  decision.kind = verdict.kind;
+  decision.action = verdict.action;
+  decision.reason = std::move(verdict.reason);
+  if (group.weight != nullptr) SetFeatures(*group.weight, facts, &decision);
+  AssignTensors(group, &decision, warnings);
+  CheckExtents(&decision);
+  return decision;
+}
+
+Status CheckPattern(const std::string& pattern) {
+  for (const std::string_view component : SplitComponents(pattern)) {
+    if (component.empty()) {
+      return Status(ErrorCode::kInvalidArgument,
+                    "pattern \"" + pattern + "\": a component between dots is empty");
+    }
+    if (component != "*" && component.find_first_of("*?[]()^$|\\+") != std::string_view::npos) {
+      return Status(ErrorCode::kInvalidArgument,
+                    "pattern \"" + pattern + "\": \"" + std::string(component) +
+                        "\" is no name; patterns are whole dotted components, and \"*\" stands "
+                        "for one of any content");
+    }
+  }
+  return {};
+}
+
+// Keeps what the user named in 16 bit; a pattern that names nothing is worth a warning.
+void ApplySkipPatterns(std::span<const std::string> patterns, Policy* policy) {
+  for (const std::string& pattern : patterns) {
+    bool has_match = false;
+    for (Decision& decision : policy->decisions) {
+      if (!MatchesModule(pattern, decision.module)) continue;
+      has_match = true;
+      if (decision.action != Action::kQuantize) continue;
+      decision.action = Action::kKeep;
+      decision.reason = "kept by request: \"" + pattern + "\"";
+    }
+    if (!has_match) {
+      policy->warnings.push_back("pattern \"" + pattern + "\" matches no module");
+    }
+  }
+}
+
+void WarnOfUnknownType(const ModelConfig& config, Policy* policy) {
+  if (policy->architecture != nullptr) return;
+  policy->warnings.push_back(
+      config.model_type.empty()
+          ? "no model type (config.json is missing or names none): the general rules decided"
+          : "model type \"" + config.model_type +
+                "\" is not in the table of architectures: the general rules decided");
+}
+
+}  // namespace
+
+bool MatchesModule(std::string_view pattern, std::string_view module) {
+  for (size_t end = module.size();;) {
+    if (EndsWithComponents(pattern, module.substr(0, end))) return true;
+    end = module.substr(0, end).rfind('.');
+    if (end == std::string_view::npos) return false;
+  }
+}
+
+Result<Policy> DecideModules(std::span<const SourceTensor> tensors, const ModelConfig& config,
+                             const PolicyOptions& options) {
+  for (const std::string& pattern : options.skip_modules) {
+    OCTAVO_RETURN_IF_ERROR(CheckPattern(pattern));
+  }
+  OCTAVO_RETURN_IF_ERROR(RefuseQuantizedSource(tensors, config));
+  Policy policy;
+  policy.architecture = FindArchitecture(config.model_type);
+  WarnOfUnknownType(config, &policy);
+  for (const Group& group : GroupByModule(tensors)) {
+    policy.decisions.push_back(Decide(group, policy.architecture, options, &policy.warnings));
+  }
+  TieHead(tensors, config, &policy);
+  ApplySkipPatterns(options.skip_modules, &policy);
+  return policy;
+}
+
+}  // namespace octavo::quant

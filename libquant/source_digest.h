@@ -1,0 +1,40 @@
+// The running XXH3-128 of every source file, fed with what the pipeline reads anyway.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "octavo/checkpoint.h"
+#include "octavo/manifest.h"
+#include "octavo/result.h"
+
+namespace octavo::quant {
+
+// Covers every byte once, in file order: bytes that come in order are hashed as they are; what is
+// missing in between (headers, gaps, transposed tensors, tensors that were taken out of order) is
+// read, 1 MiB at a time. Single thread.
+class SourceDigest {
+ public:
+  // `source` must outlive this.
+  explicit SourceDigest(const format::Checkpoint* source);
+  ~SourceDigest();
+
+  // Bytes [offset, offset + bytes.size()) of a file have been read. Errors: kIo.
+  Status Add(uint32_t file, uint64_t offset, std::span<const std::byte> bytes);
+  // Hashes what is left of all files. Errors: kIo.
+  Result<std::vector<format::SourceFile>> Finish();
+
+ private:
+  struct FileState;
+  Status CatchUp(uint32_t file, uint64_t offset);
+
+  const format::Checkpoint* source_;
+  std::vector<std::unique_ptr<FileState>> files_;
+  std::vector<std::byte> buffer_;
+};
+
+}  // namespace octavo::quant
