@@ -1,4 +1,4 @@
-// Small helpers of the whole operations: a lambda behind the ParallelFor hook, and sizes that
+// What the whole operations share: a lambda behind the ParallelFor hook, and sizes that
 // cannot wrap.
 #pragma once
 
