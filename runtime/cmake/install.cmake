@@ -11,6 +11,12 @@ foreach(target octavo_format octavo_kernels octavo_quant octavo_runtime octavo_c
       LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
   endif()
 endforeach()
+# What the headers need of a consumer's compiler.
+foreach(target octavo_format octavo_kernels octavo_quant octavo_runtime)
+  if(TARGET ${target})
+    target_compile_features(${target} INTERFACE cxx_std_20)
+  endif()
+endforeach()
 if(TARGET octavo)
   install(TARGETS octavo RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()

@@ -22,11 +22,11 @@ std::string ToString(Device device);  // "cpu", "cuda:0"
 
 // One thing that this machine could run linears with, usable or not.
 struct BackendInfo {
-  std::string name;      // "portable", "avx2", …, "cuda"
+  std::string name;  // "portable", "avx2", …, "cuda"
   DeviceType type = DeviceType::kCpu;
   bool usable = false;
-  bool selected = false; // what Prepare takes unless told otherwise
-  std::string reason;    // why it is (not) usable, or why it was selected
+  bool selected = false;  // what Prepare takes unless told otherwise
+  std::string reason;     // why it is (not) usable, or why it was selected
 };
 
 // Every backend that this release knows. Reads OCTAVO_CPU as Prepare does. Thread-safe.

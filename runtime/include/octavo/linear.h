@@ -1,7 +1,8 @@
 // One int8 linear: prepared once for a device, then multiplied with activations as LLM.int8() does.
-// The arithmetic is docs/numerics.md's. x: [tokens, in_features], y: [tokens, out_features], each F16, BF16 or F32.
-// Calls return errors as values; the one exception that may pass is std::bad_alloc, for small objects. A call that is
-// given a workspace allocates nothing on success (Quantize: only the object that it returns).
+// The arithmetic is docs/numerics.md's. x: [tokens, in_features], y: [tokens, out_features], each
+// F16, BF16 or F32. Calls return errors as values; the one exception that may pass is
+// std::bad_alloc, for small objects. A call that is given a workspace allocates nothing on success
+// (Quantize: only the object that it returns).
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,8 @@
 
 namespace octavo {
 
-// Names one linear of an opened model. Cheap to copy; keeps the mapping alive. Const and thread-safe.
+// Names one linear of an opened model. Cheap to copy; keeps the mapping alive. Const and
+// thread-safe.
 class Linear {
  public:
   const std::string& name() const;
@@ -42,39 +44,44 @@ class Linear {
 };
 
 struct PrepareOptions {
-  std::string cpu;              // backend by name ("portable", …); empty: OCTAVO_CPU, else the best
-  bool check_digests = false;   // also check this module's payload digests first (kNotIntact)
+  std::string cpu = {};  // backend by name ("portable", …); empty: OCTAVO_CPU, else the best
+  bool check_digests = false;  // also check this module's payload digests first (kNotIntact)
 };
 
 // How to quantize activations. What is left empty is what the file states.
 struct QuantizeOptions {
-  std::optional<float> threshold;
-  std::optional<format::Scope> scope;
-  std::optional<format::RowRule> row_rule;
-  std::optional<format::Activations> activations;
+  std::optional<float> threshold = {};
+  std::optional<format::Scope> scope = {};
+  std::optional<format::RowRule> row_rule = {};
+  std::optional<format::Activations> activations = {};
 };
 
 // Where and with what a call runs. Everything is optional.
 struct Execution {
-  // Threads that the caller lends, num_threads of them at least 1; run == nullptr: Octavo's own pool, made on first use and kept until the
-  // process ends. A forked child makes its own, but only if the parent was not inside a call while it forked.
+  // Threads that the caller lends, num_threads of them at least 1; run == nullptr: Octavo's own
+  // pool, made on first use and kept until the process ends. A forked child makes its own.
   kernels::ParallelFor parallel;
-  // Memory for the call, 64-byte aligned, at least the ...WorkspaceBytes of the call; empty: allocated by the call.
+  // Memory for the call, 64-byte aligned, at least the ...WorkspaceBytes of the call; empty:
+  // allocated by the call.
   std::span<std::byte> workspace;
   // The stream to enqueue on, CUDA devices only (a cudaStream_t).
   void* stream = nullptr;
 };
 
-// A linear ready to multiply on one device: codes in the layout that its kernels read (the mapping itself where
-// it already is), scales as multipliers. Owns what is not in the mapping and keeps the mapping alive. Move-only; const and
-// thread-safe: any number of threads may multiply with it at once.
+// A linear ready to multiply on one device: codes in the layout that its kernels read (the mapping
+// itself where it already is), scales as multipliers. Owns what is not in the mapping and keeps the
+// mapping alive. Move-only; const and thread-safe: any number of threads may multiply with it at
+// once.
 class PreparedLinear {
  public:
-  // Scales (R26), the bounds of code sums, zero points and kept columns (R29) are always checked, in O(out_features). What needs every
-  // code (R26's rows of scale 0, R27, R28), and digests, only with check_digests; compressed tensors are always checked for digests.
-  // Errors: kUnsupported (device or backend not available here: says why; a bias that is no F16, BF16 or F32), kInvalidFile / kNotIntact
-  // (naming tensor and rule), kLimit (memory; in_features above the kernels' limit).
-  static Result<PreparedLinear> Create(const Linear& linear, Device device = kCpuDevice, const PrepareOptions& options = {});
+  // Scales (R26), the bounds of code sums, zero points and kept columns (R29) are always checked,
+  // in O(out_features). What needs every code (R26's rows of scale 0, R27, R28), and digests, only
+  // with check_digests; compressed tensors are always checked for digests. Errors: kUnsupported
+  // (device or backend not available here: says why; a bias that is no F16, BF16 or F32),
+  // kInvalidFile / kNotIntact (naming tensor and rule), kLimit (memory; in_features above the
+  // kernels' limit).
+  static Result<PreparedLinear> Create(const Linear& linear, Device device = kCpuDevice,
+                                       const PrepareOptions& options = {});
 
   PreparedLinear(PreparedLinear&&) noexcept;
   PreparedLinear& operator=(PreparedLinear&&) noexcept;
@@ -84,8 +91,8 @@ class PreparedLinear {
   Device device() const;
   int64_t in_features() const;
   int64_t out_features() const;
-  const char* backend() const;    // "portable", …
-  size_t owned_bytes() const;     // memory beyond the mapping
+  const char* backend() const;  // "portable", …
+  size_t owned_bytes() const;   // memory beyond the mapping
 
   struct State;
   const State& state() const { return *state_; }
@@ -95,12 +102,14 @@ class PreparedLinear {
   std::unique_ptr<State> state_;
 };
 
-inline Result<PreparedLinear> Prepare(const Linear& linear, Device device = kCpuDevice, const PrepareOptions& options = {}) {
+inline Result<PreparedLinear> Prepare(const Linear& linear, Device device = kCpuDevice,
+                                      const PrepareOptions& options = {}) {
   return PreparedLinear::Create(linear, device, options);
 }
 
-// Activations in int8 with their outliers noted, for every linear that takes the same input (q, k and v; gate
-// and up). Refers to x and, if one was given, to the workspace: both must outlive it. Move-only; const and thread-safe.
+// Activations in int8 with their outliers noted, for every linear that takes the same input (q, k
+// and v; gate and up). Refers to x and, if one was given, to the workspace: both must outlive it.
+// Move-only; const and thread-safe.
 class QuantizedActivations {
  public:
   QuantizedActivations(QuantizedActivations&&) noexcept;
@@ -111,7 +120,8 @@ class QuantizedActivations {
   int64_t in_features() const;
   // Columns with at least one outlier entry, ascending, kept columns not counted (CPU only).
   std::vector<int64_t> outlier_columns() const;
-  // Entries multiplied unquantized as outliers: all of those columns in scope batch, the entries alone in scope token.
+  // Entries multiplied unquantized as outliers: all of those columns in scope batch, the entries
+  // alone in scope token.
   int64_t outlier_entries() const;
 
   struct State;
@@ -122,24 +132,29 @@ class QuantizedActivations {
   std::unique_ptr<State> state_;
 };
 
-// Bytes of workspace for a call with up to `tokens` rows; the same for any options of the call. SIZE_MAX where tokens is negative
-// or no address space could hold it: such a call is an error.
+// Bytes of workspace for a call with up to `tokens` rows; the same for any options of the call.
+// SIZE_MAX where tokens is negative or no address space could hold it: such a call is an error.
 size_t QuantizeWorkspaceBytes(const PreparedLinear& linear, int64_t tokens);
-size_t MultiplyWorkspaceBytes(const PreparedLinear& linear, int64_t tokens, const Execution& execution = {});
-size_t ForwardWorkspaceBytes(const PreparedLinear& linear, int64_t tokens, const Execution& execution = {});
+size_t MultiplyWorkspaceBytes(const PreparedLinear& linear, int64_t tokens,
+                              const Execution& execution = {});
+size_t ForwardWorkspaceBytes(const PreparedLinear& linear, int64_t tokens,
+                             const Execution& execution = {});
 
 // Quantizes x as `linear` wants it (its kept columns, its file's options unless overridden).
-// Errors: kInvalidArgument (dtype, shape, stride, device, alignment of data or workspace, a threshold that is negative or
-// NaN, scope token with a method whose range spans rows; workspace too small; a stream on a CPU), kLimit (memory).
-Result<QuantizedActivations> Quantize(const PreparedLinear& linear, ConstTensorView x, const QuantizeOptions& options = {},
+// Errors: kInvalidArgument (dtype, shape, stride, device, alignment of data or workspace, a
+// threshold that is negative or NaN, scope token with a method whose range spans rows; workspace
+// too small; a stream on a CPU), kLimit (memory).
+Result<QuantizedActivations> Quantize(const PreparedLinear& linear, ConstTensorView x,
+                                      const QuantizeOptions& options = {},
                                       const Execution& execution = {});
 
-// y = x W^T + bias. y must not overlap x. Errors: kInvalidArgument (shapes, dtypes; activations that were quantized for other kept
-// columns, another method or another backend), kLimit.
-Status Multiply(const QuantizedActivations& x, const PreparedLinear& linear, TensorView y, const Execution& execution = {});
+// y = x W^T + bias. y must not overlap x. Errors: kInvalidArgument (shapes, dtypes; activations
+// that were quantized for other kept columns, another method or another backend), kLimit.
+Status Multiply(const QuantizedActivations& x, const PreparedLinear& linear, TensorView y,
+                const Execution& execution = {});
 
 // Quantize and Multiply in one. y must not overlap x. Errors: those of both.
-Status Forward(const PreparedLinear& linear, ConstTensorView x, TensorView y, const QuantizeOptions& options = {},
-               const Execution& execution = {});
+Status Forward(const PreparedLinear& linear, ConstTensorView x, TensorView y,
+               const QuantizeOptions& options = {}, const Execution& execution = {});
 
 }  // namespace octavo

@@ -1,9 +1,10 @@
 // A .8vo file opened for use: its modules, its linears, its embedded files.
 //
-//   auto model = octavo::Model::Open("model.8vo");                       // maps; checks header and manifest
-//   auto linear = model->linear("transformer.h.2.attn.c_attn");
-//   auto prepared = octavo::Prepare(*linear);                            // once for each linear and device
-//   octavo::Forward(*prepared, {x, octavo::DType::kF16, tokens, in}, {y, octavo::DType::kF16, tokens, out});
+//   auto model = octavo::Model::Open("model.8vo");                       // maps; checks header and
+//   manifest auto linear = model->linear("transformer.h.2.attn.c_attn"); auto prepared =
+//   octavo::Prepare(*linear);                            // once for each linear and device
+//   octavo::Forward(*prepared, {x, octavo::DType::kF16, tokens, in}, {y, octavo::DType::kF16,
+//   tokens, out});
 #pragma once
 
 #include <cstdint>
@@ -21,12 +22,14 @@ namespace octavo {
 class Linear;
 
 struct ModelOptions {
-  bool verify = false;      // also check every digest and value before Open returns (reads the whole file)
+  bool verify =
+      false;  // also check every digest and value before Open returns (reads the whole file)
   int32_t num_threads = 0;  // for that; 0: one for each CPU
 };
 
 // A file and its mapping. Copies share it (reference-counted). Const and thread-safe.
-// Linears and PreparedLinears keep the mapping alive on their own: a Model may be destroyed before them.
+// Linears and PreparedLinears keep the mapping alive on their own: a Model may be destroyed before
+// them.
 class Model {
  public:
   // `path`: a .8vo file or the index of a sharded model. Errors: as format::Reader::Open.
@@ -35,12 +38,13 @@ class Model {
   const format::Manifest& manifest() const;
   const format::Reader& reader() const;
 
-  // A quantized linear by its module name. For kind `experts`, which of the matrices; else `expert` must be 0.
-  // Errors: kNotFound (no such module; names near ones), kInvalidArgument (not quantized, with the reason that the file
-  // states; expert out of range).
+  // A quantized linear by its module name. For kind `experts`, which of the matrices; else `expert`
+  // must be 0. Errors: kNotFound (no such module; names near ones), kInvalidArgument (not
+  // quantized, with the reason that the file states; expert out of range).
   Result<Linear> linear(std::string_view name, int64_t expert = 0) const;
 
-  // Any tensor without compression, in the mapping: no copy, digest not checked. Errors: kNotFound, kInvalidArgument (compressed).
+  // Any tensor without compression, in the mapping: no copy, digest not checked. Errors: kNotFound,
+  // kInvalidArgument (compressed).
   Result<std::span<const std::byte>> tensor(std::string_view name) const;
   // An embedded file: config.json, tokenizer.json, …. Checked. Errors: kNotFound, kNotIntact.
   Result<std::string> asset(std::string_view name) const;

@@ -1,11 +1,13 @@
 /* Octavo's C interface: open a .8vo file and multiply with its int8 linears.
  *
- * Every call returns an octavo_status. The text of the last error of a thread is octavo_last_error(): it belongs to the
- * library and is valid until the same thread's next call that returns a status. Objects are reference-counted: every octavo_…_release undoes
- * one octavo_…_open, _get, _prepare or _retain; what depends on another object keeps it alive. All functions are
- * thread-safe; objects are const once made. Pointers that a function returns live as long as their object.
- * Option structs begin with `struct_size`: set it with OCTAVO_INIT, so that a program built with an older header
- * keeps working. Zero in a field is its default; a null options pointer means all defaults. */
+ * Every call returns an octavo_status. The text of the last error of a thread is
+ * octavo_last_error(): it belongs to the library and is valid until the same thread's next call
+ * that returns a status. Objects are reference-counted: every octavo_…_release undoes one
+ * octavo_…_open, _get, _prepare or _retain; what depends on another object keeps it alive. All
+ * functions are thread-safe; objects are const once made. Pointers that a function returns live as
+ * long as their object. Option structs begin with `struct_size`: set it with OCTAVO_INIT, so that a
+ * program built with an older header keeps working. Zero in a field is its default; a null options
+ * pointer means all defaults. */
 #ifndef OCTAVO_OCTAVO_H_
 #define OCTAVO_OCTAVO_H_
 
@@ -24,9 +26,15 @@ extern "C" {
 
 #define OCTAVO_ABI_VERSION 1
 
-/* Zeroes an options struct and states its size: octavo_forward_options options = OCTAVO_INIT(octavo_forward_options); */
+/* Zeroes an options struct and states its size: octavo_forward_options options =
+ * OCTAVO_INIT(octavo_forward_options); */
 #ifdef __cplusplus
-#define OCTAVO_INIT(type) [] { type octavo_value = {}; octavo_value.struct_size = sizeof(type); return octavo_value; }()
+#define OCTAVO_INIT(type)                    \
+  [] {                                       \
+    type octavo_value = {};                  \
+    octavo_value.struct_size = sizeof(type); \
+    return octavo_value;                     \
+  }()
 #else
 #define OCTAVO_INIT(type) ((type){.struct_size = sizeof(type)})
 #endif
@@ -48,7 +56,7 @@ enum {
   OCTAVO_OUT_OF_MEMORY = 12
 };
 
-typedef int32_t octavo_dtype;  /* numbers of octavo::DType */
+typedef int32_t octavo_dtype; /* numbers of octavo::DType */
 enum { OCTAVO_F16 = 5, OCTAVO_BF16 = 6, OCTAVO_F32 = 9 };
 
 typedef int32_t octavo_device_type;
@@ -63,8 +71,8 @@ typedef int32_t octavo_activations;
 enum { OCTAVO_ASYMMETRIC = 0, OCTAVO_SYMMETRIC = 1 };
 
 typedef struct octavo_model octavo_model;
-typedef struct octavo_linear octavo_linear;                /* prepared for a device */
-typedef struct octavo_activations_q octavo_activations_q;  /* quantized activations */
+typedef struct octavo_linear octavo_linear;               /* prepared for a device */
+typedef struct octavo_activations_q octavo_activations_q; /* quantized activations */
 
 /* [rows, columns], row-major; row_stride in elements. */
 typedef struct octavo_tensor {
@@ -88,87 +96,109 @@ typedef struct octavo_prepare_options {
   size_t struct_size;
   octavo_device_type device_type;
   int32_t device_index;
-  const char* cpu;       /* backend by name; null or "": OCTAVO_CPU from the environment, else the best */
+  const char* cpu; /* backend by name; null or "": OCTAVO_CPU from the environment, else the best */
   int32_t check_digests; /* 1: check this module's digests first */
   int32_t reserved;      /* 0 */
 } octavo_prepare_options;
 
-/* Calls task(task_context, i) once for each i in [0, count), on any threads, and returns when all are done. */
+/* Calls task(task_context, i) once for each i in [0, count), on any threads, and returns when all
+ * are done. */
 typedef void (*octavo_task)(void* task_context, int64_t index);
-typedef void (*octavo_parallel_for)(void* context, int64_t count, octavo_task task, void* task_context);
+typedef void (*octavo_parallel_for)(void* context, int64_t count, octavo_task task,
+                                    void* task_context);
 
 typedef struct octavo_forward_options {
   size_t struct_size;
-  int32_t override_threshold;      /* 1: use `threshold` instead of the file's */
+  int32_t override_threshold; /* 1: use `threshold` instead of the file's */
   float threshold;
-  /* 0: the file's value; else 1 + the enumerator (octavo_scope, octavo_row_rule, octavo_activations). */
+  /* 0: the file's value; else 1 + the enumerator (octavo_scope, octavo_row_rule,
+   * octavo_activations). */
   int32_t scope_plus_1;
   int32_t row_rule_plus_1;
   int32_t activations_plus_1;
-  int32_t num_threads;             /* with parallel_for: how many may run at once, at least 1 */
+  int32_t num_threads;              /* with parallel_for: how many may run at once, at least 1 */
   octavo_parallel_for parallel_for; /* null: Octavo's own pool */
   void* parallel_context;
-  void* workspace;                 /* 64-byte aligned; null: allocated by the call */
+  void* workspace; /* 64-byte aligned; null: allocated by the call */
   size_t workspace_bytes;
-  void* stream;                    /* CUDA devices: a cudaStream_t */
+  void* stream; /* CUDA devices: a cudaStream_t */
 } octavo_forward_options;
 
-OCTAVO_API int32_t octavo_abi_version(void);         /* OCTAVO_ABI_VERSION of the library */
-OCTAVO_API const char* octavo_version(void);         /* "0.1.0" */
-/* Of this thread's last call that returned a status; "" if it succeeded. _retain and _release leave it as it is. */
+OCTAVO_API int32_t octavo_abi_version(void); /* OCTAVO_ABI_VERSION of the library */
+OCTAVO_API const char* octavo_version(void); /* "0.1.0" */
+/* Of this thread's last call that returned a status; "" if it succeeded. _retain and _release leave
+ * it as it is. */
 OCTAVO_API const char* octavo_last_error(void);
 OCTAVO_API const char* octavo_status_name(octavo_status status); /* "invalid file" */
 
 /* ---- Models ---- */
-OCTAVO_API octavo_status octavo_model_open(const char* path, const octavo_open_options* options, octavo_model** model);
+OCTAVO_API octavo_status octavo_model_open(const char* path, const octavo_open_options* options,
+                                           octavo_model** model);
 OCTAVO_API void octavo_model_retain(octavo_model* model);
 OCTAVO_API void octavo_model_release(octavo_model* model); /* null is fine */
 
 /* The manifest as stored (docs/format.md section 5), not zero-terminated. */
-OCTAVO_API octavo_status octavo_model_manifest(const octavo_model* model, const char** json, size_t* bytes);
+OCTAVO_API octavo_status octavo_model_manifest(const octavo_model* model, const char** json,
+                                               size_t* bytes);
 /* Number of modules, and the i-th one's name; quantized: 1 if octavo_linear_prepare takes it. */
 OCTAVO_API octavo_status octavo_model_module_count(const octavo_model* model, int64_t* count);
-OCTAVO_API octavo_status octavo_model_module(const octavo_model* model, int64_t index, const char** name, int32_t* quantized);
-/* An uncompressed tensor in the mapping: no copy. `shape` takes up to 8 extents; dtype, shape and rank may be null. */
-OCTAVO_API octavo_status octavo_model_tensor(const octavo_model* model, const char* name, const void** data, size_t* bytes,
-                                             octavo_dtype* dtype, int64_t* shape, int32_t* rank);
-/* Copies an embedded file: *bytes is the buffer's size on entry and the file's on return. With buffer null only *bytes is set. */
-OCTAVO_API octavo_status octavo_model_asset(const octavo_model* model, const char* name, void* buffer, size_t* bytes);
+OCTAVO_API octavo_status octavo_model_module(const octavo_model* model, int64_t index,
+                                             const char** name, int32_t* quantized);
+/* An uncompressed tensor in the mapping: no copy. `shape` takes up to 8 extents; dtype, shape and
+ * rank may be null. */
+OCTAVO_API octavo_status octavo_model_tensor(const octavo_model* model, const char* name,
+                                             const void** data, size_t* bytes, octavo_dtype* dtype,
+                                             int64_t* shape, int32_t* rank);
+/* Copies an embedded file: *bytes is the buffer's size on entry and the file's on return. With
+ * buffer null only *bytes is set. */
+OCTAVO_API octavo_status octavo_model_asset(const octavo_model* model, const char* name,
+                                            void* buffer, size_t* bytes);
 
 /* ---- Linears ---- */
-OCTAVO_API octavo_status octavo_linear_prepare(octavo_model* model, const char* name, int64_t expert,
-                                               const octavo_prepare_options* options, octavo_linear** linear);
+OCTAVO_API octavo_status octavo_linear_prepare(octavo_model* model, const char* name,
+                                               int64_t expert,
+                                               const octavo_prepare_options* options,
+                                               octavo_linear** linear);
 OCTAVO_API void octavo_linear_retain(octavo_linear* linear);
 OCTAVO_API void octavo_linear_release(octavo_linear* linear);
-OCTAVO_API octavo_status octavo_linear_features(const octavo_linear* linear, int64_t* in_features, int64_t* out_features);
+OCTAVO_API octavo_status octavo_linear_features(const octavo_linear* linear, int64_t* in_features,
+                                                int64_t* out_features);
 OCTAVO_API const char* octavo_linear_backend(const octavo_linear* linear);
 
-/* Workspace for the call of that name with up to `tokens` rows; of `options` only the threads count.
- * OCTAVO_LIMIT where no address space could hold it. */
+/* Workspace for the call of that name with up to `tokens` rows; of `options` only the threads
+ * count. OCTAVO_LIMIT where no address space could hold it. */
 OCTAVO_API octavo_status octavo_quantize_workspace(const octavo_linear* linear, int64_t tokens,
-                                                   const octavo_forward_options* options, size_t* bytes);
+                                                   const octavo_forward_options* options,
+                                                   size_t* bytes);
 OCTAVO_API octavo_status octavo_multiply_workspace(const octavo_linear* linear, int64_t tokens,
-                                                   const octavo_forward_options* options, size_t* bytes);
+                                                   const octavo_forward_options* options,
+                                                   size_t* bytes);
 OCTAVO_API octavo_status octavo_forward_workspace(const octavo_linear* linear, int64_t tokens,
-                                                  const octavo_forward_options* options, size_t* bytes);
+                                                  const octavo_forward_options* options,
+                                                  size_t* bytes);
 
 /* y = x W^T + bias: x [tokens, in_features], y [tokens, out_features]. */
-OCTAVO_API octavo_status octavo_forward(const octavo_linear* linear, const octavo_tensor* x, const octavo_tensor* y,
+OCTAVO_API octavo_status octavo_forward(const octavo_linear* linear, const octavo_tensor* x,
+                                        const octavo_tensor* y,
                                         const octavo_forward_options* options);
-/* The same in two steps: one quantization serves every linear with the same input. Refers to x and to the workspace. */
+/* The same in two steps: one quantization serves every linear with the same input. Refers to x and
+ * to the workspace. */
 OCTAVO_API octavo_status octavo_quantize(const octavo_linear* linear, const octavo_tensor* x,
-                                         const octavo_forward_options* options, octavo_activations_q** quantized);
+                                         const octavo_forward_options* options,
+                                         octavo_activations_q** quantized);
 OCTAVO_API void octavo_activations_release(octavo_activations_q* quantized);
-OCTAVO_API octavo_status octavo_multiply(const octavo_activations_q* quantized, const octavo_linear* linear,
-                                         const octavo_tensor* y, const octavo_forward_options* options);
-/* Outlier columns, ascending: up to `capacity` into `columns` (may be null), all of them counted in *count. */
-OCTAVO_API octavo_status octavo_outlier_columns(const octavo_activations_q* quantized, int64_t* columns, int64_t capacity,
-                                                int64_t* count);
+OCTAVO_API octavo_status octavo_multiply(const octavo_activations_q* quantized,
+                                         const octavo_linear* linear, const octavo_tensor* y,
+                                         const octavo_forward_options* options);
+/* Outlier columns, ascending: up to `capacity` into `columns` (may be null), all of them counted in
+ * *count. */
+OCTAVO_API octavo_status octavo_outlier_columns(const octavo_activations_q* quantized,
+                                                int64_t* columns, int64_t capacity, int64_t* count);
 
 /* ---- This machine ---- */
 OCTAVO_API octavo_status octavo_backend_count(int64_t* count);
-OCTAVO_API octavo_status octavo_backend(int64_t index, const char** name, int32_t* usable, int32_t* selected,
-                                        const char** reason);
+OCTAVO_API octavo_status octavo_backend(int64_t index, const char** name, int32_t* usable,
+                                        int32_t* selected, const char** reason);
 
 #ifdef __cplusplus
 }

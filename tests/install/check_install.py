@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Installs the build into a prefix, moves the prefix, and builds and runs programs that know nothing but it: a C++
+project with find_package(octavo), and a C program with pkg-config. MODEL: a .8vo file, or a folder with some."""
+import argparse
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+
+def run(*command, **options):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\nexit status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser()
+    for name in ("source", "build", "work", "cmake", "generator", "libdir", "cc", "cxx", "sanitize"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("model", nargs="+", type=pathlib.Path)
+    return parser.parse_args()
+
+
+def install(args):
+    """The prefix, moved from where it was installed to."""
+    work = pathlib.Path(args.work)
+    first, prefix = work / "first prefix", work / "prefix"
+    for folder in (first, prefix, work / "consumer-build"):
+        shutil.rmtree(folder, ignore_errors=True)
+    run(args.cmake, "--install", args.build, "--prefix", first)
+    first.rename(prefix)
+    return prefix
+
+
+def check_files(args, prefix):
+    """Headers of all folders are there, and no installed text remembers where it was built."""
+    for folder in ("format", "kernels", "libquant", "runtime"):
+        for header in pathlib.Path(args.source, folder, "include").rglob("*.h"):
+            name = header.relative_to(pathlib.Path(args.source, folder))
+            if not (prefix / name).is_file():
+                sys.exit(f"{name} of {folder} is not installed")
+    texts = [path for path in prefix.rglob("*") if path.suffix in (".cmake", ".pc")]
+    if len(texts) < 4:
+        sys.exit(f"expected a package and a .pc file, found {texts}")
+    for path in texts:
+        for place in (args.source, args.build, "first prefix", "/usr/lib/"):
+            if place in path.read_text(encoding="utf-8"):
+                sys.exit(f"{path} refers to {place}")
+
+
+def build_cpp(args, prefix):
+    flags = f"-fsanitize={args.sanitize}" if args.sanitize else ""
+    build = pathlib.Path(args.work, "consumer-build")
+    here = pathlib.Path(__file__).parent
+    run(args.cmake, "-S", here / "consumer", "-B", build, "-G", args.generator,
+        f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_CXX_COMPILER={args.cxx}",
+        f"-DCMAKE_CXX_FLAGS={flags}", "-DCMAKE_BUILD_TYPE=Release",
+        "-DCMAKE_FIND_USE_PACKAGE_REGISTRY=OFF")
+    run(args.cmake, "--build", build)
+    return build / "consumer"
+
+
+def build_c(args, prefix):
+    if not shutil.which("pkg-config"):
+        sys.exit("pkg-config is missing; install the Debian package pkg-config")
+    libdir = prefix / args.libdir
+    environment = dict(os.environ, PKG_CONFIG_PATH=str(libdir / "pkgconfig"))
+    flags = run("pkg-config", "--cflags", "--libs", "octavo", env=environment).split()
+    program = pathlib.Path(args.work, "consumer-c")
+    sanitize = [f"-fsanitize={args.sanitize}"] if args.sanitize else []
+    source = pathlib.Path(__file__).parent / "consumer" / "consumer.c"
+    run(args.cc, "-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", *sanitize, source, "-o", program,
+        *flags, f"-Wl,-rpath,{libdir}")
+    return program
+
+
+def main():
+    args = parse_arguments()
+    models = []
+    for path in args.model:
+        models += sorted(path.glob("*.8vo")) if path.is_dir() else [path]
+    prefix = install(args)
+    check_files(args, prefix)
+    programs = [build_cpp(args, prefix), build_c(args, prefix)]
+    ran = 0
+    for program in programs:
+        for model in models:
+            if "empty" in model.stem:
+                continue  # no linear to multiply with
+            print(program.name, model.name, run(program, model).strip())
+            ran += 1
+    if (prefix / "bin" / "octavo").exists():
+        print(run(prefix / "bin" / "octavo", "--version").splitlines()[0])
+    return 0 if ran >= 2 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
