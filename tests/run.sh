@@ -41,7 +41,7 @@ configure_and_build() {  # configure_and_build DIR TARGETS -- CMAKE_OPTIONS
   shift
   local launcher=()
   if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache); fi
-  cmake -S "$root" -B "$dir" -G Ninja -DOCTAVO_WERROR=ON "${launcher[@]}" "$@" >"$dir.configure.log" 2>&1 || { cat "$dir.configure.log"; return 1; }
+  cmake -S "$root" -B "$dir" -G Ninja -DOCTAVO_WERROR=ON -DOCTAVO_BUILD_TESTS=ON "${launcher[@]}" "$@" >"$dir.configure.log" 2>&1 || { cat "$dir.configure.log"; return 1; }
   rm -f "$dir.configure.log"
   cmake --build "$dir" -j "$jobs" --target "${targets[@]}"
 }

@@ -1,0 +1,44 @@
+"""docs/cli.md knows every verb and option, and no other."""
+
+import re
+import unittest
+
+from cli import ROOT, VERBS, CliTest
+
+
+class Docs(CliTest):
+    def setUp(self):
+        super().setUp()
+        text = (ROOT / "docs/cli.md").read_text()
+        parts = re.split(r"(?m)^## octavo (\w+)$", text)
+        self.sections = dict(zip(parts[1::2], parts[2::2]))
+
+    def test_has_a_section_for_each_verb(self):
+        self.assertEqual(sorted(self.sections), sorted(VERBS))
+
+    def test_options_are_those_of_help(self):
+        for verb in VERBS:
+            options = self.octavo(verb, "--help").out.split("\nOptions:")[1].split("Examples:")[0]
+            known = set(re.findall(r"(?m)^  (?:-\w,)?(--[\w-]+)", options)) - {"--help"}
+            table = set(re.findall(r"(?m)^\| `(?:-\w, )?(--[\w-]+)", self.sections[verb]))
+            self.assertEqual(table, known, verb)
+
+    def test_json_keys_are_documented(self):
+        """Every key that inspect prints stands in the section, as code."""
+        self.converted()
+
+        def keys(value):
+            if isinstance(value, dict):
+                yield from value
+                for inner in value.values():
+                    yield from keys(inner)
+            elif isinstance(value, list):
+                for inner in value:
+                    yield from keys(inner)
+
+        documented = set(re.findall(r"`([a-z0-9_]+)`", self.sections["inspect"]))
+        self.assertEqual(set(keys(self.octavo_json("inspect", "model.8vo"))) - documented, set())
+
+
+if __name__ == "__main__":
+    unittest.main()
