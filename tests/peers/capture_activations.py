@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Runs a model on a short text and saves what enters each of its linears.
 
-    capture_activations.py MODEL_DIR OUT.safetensors [--tokens 64]
+    capture_activations.py MODEL_DIR OUT.safetensors [--tokens 64] [--profile PROFILE.json]
 
 OUT holds one tensor for each torch.nn.Linear and transformers Conv1D, named like the module, [tokens, in_features] in fp16.
+PROFILE names the 4 input features of each with the largest values, for `octavo convert --keep-columns`.
 The model runs in float32 on the CPU, whatever its weights' type; a value beyond fp16 is an error. The text below is our own.
 Run it in the environment of make_venv.sh.
 """
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -59,11 +61,23 @@ def to_fp16(name, x):
     return half.contiguous()
 
 
+def profile(seen, features=4):
+    """What --keep-columns reads."""
+    modules = {}
+    for name, x in seen.items():
+        largest = x.abs().amax(dim=0)
+        indices = torch.topk(largest, features).indices.tolist()
+        modules[name] = {"in_features": x.shape[1],
+                         "features": [{"index": i, "max_abs": float(largest[i])} for i in indices]}
+    return {"octavo_profile": 1, "modules": modules}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("out")
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--profile")
     args = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
@@ -71,6 +85,9 @@ def main():
     ids = transformers.AutoTokenizer.from_pretrained(args.model)(TEXT, return_tensors="pt").input_ids[:, :args.tokens]
     seen = {name: to_fp16(name, x) for name, x in capture(model, ids).items()}
     save_file(seen, args.out, metadata={"transformers": transformers.__version__})
+    if args.profile:
+        with open(args.profile, "w") as out:
+            json.dump(profile(seen), out)
     largest = max(seen, key=lambda name: seen[name].abs().max())
     print(f"{args.out}: {len(seen)} linears, {ids.shape[1]} tokens, largest value {seen[largest].abs().max():.0f} in {largest}")
 

