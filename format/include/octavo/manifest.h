@@ -75,6 +75,8 @@ struct SourceFile {
   std::string name;       // base name
   uint64_t bytes = 0;
   std::string xxh3;       // XXH3-128, 32 hex digits
+
+  friend bool operator==(const SourceFile&, const SourceFile&) = default;
 };
 
 struct Source {
@@ -83,6 +85,8 @@ struct Source {
   std::string architecture;   // first of config.json's "architectures"
   bool known_architecture = false;
   std::vector<SourceFile> files;
+
+  friend bool operator==(const Source&, const Source&) = default;
 };
 
 struct Quantization {
@@ -94,6 +98,8 @@ struct Quantization {
   Activations activations = Activations::kAsymmetric;
   bool weights_via_fp16 = false;
   bool activations_via_fp16 = false;
+
+  friend bool operator==(const Quantization&, const Quantization&) = default;
 };
 
 // One payload: a tensor or, with dtype kU8 and rank 1, an asset.
@@ -112,6 +118,8 @@ struct TensorEntry {
 
   // Raw bytes; entries of an opened file never overflow (R17).
   uint64_t raw_bytes() const;
+
+  friend bool operator==(const TensorEntry&, const TensorEntry&) = default;
 };
 
 struct SchemeDescriptor {
@@ -123,6 +131,8 @@ struct SchemeDescriptor {
   ScaleConvention convention = ScaleConvention::kAbsmax;
   std::string code_sum;           // tensor
   std::string zero_point;         // tensor; empty: none
+
+  friend bool operator==(const SchemeDescriptor&, const SchemeDescriptor&) = default;
 };
 
 struct ModuleError {
@@ -131,6 +141,8 @@ struct ModuleError {
   double saturated_share = 0;
   double absmax_min = 0;
   double absmax_max = 0;
+
+  friend bool operator==(const ModuleError&, const ModuleError&) = default;
 };
 
 struct Module {
@@ -152,12 +164,16 @@ struct Module {
   std::string kept_index;         // tensors; empty: no kept columns
   std::string kept_weight;
   std::optional<ModuleError> error;
+
+  friend bool operator==(const Module&, const Module&) = default;
 };
 
 struct ShardEntry {
   std::string name;               // base name
   uint64_t bytes = 0;
   std::string manifest_xxh3;      // 32 hex digits
+
+  friend bool operator==(const ShardEntry&, const ShardEntry&) = default;
 };
 
 struct Manifest {

@@ -16,7 +16,9 @@ namespace octavo::format {
 struct WriterOptions {
   bool overwrite = false;          // false: an existing output is kAlreadyExists, before anything is written
   Codec codec = Codec::kNone;
-  uint64_t max_shard_bytes = 0;    // 0: one file; else a sharded model, each shard at most this large where its largest bundle allows
+  // 0: one file; else a sharded model, each shard at most this large where its largest bundle allows. What fits into one
+  // shard becomes a plain single file.
+  uint64_t max_shard_bytes = 0;
 };
 
 // A chunk ready for the file: its stored form and digest. `data` points at the raw bytes or into `buffer`.
@@ -65,7 +67,8 @@ class Writer {
 
   // All of the above for a tensor that is in memory.
   Status AppendTensor(const std::string& name, DType dtype, const Shape& shape, std::span<const std::byte> raw);
-  // An embedded file. Assets come after all tensors; they are in the first shard's manifest.
+  // An embedded file. Assets come after all tensors; each is a bundle of its own: in the last shard, or in a new one where
+  // it does not fit there.
   Status AppendAsset(const std::string& name, std::span<const std::byte> content);
 
   // Completes the file or the shards and the index: takes converter, source, quantization and modules of `manifest`; its

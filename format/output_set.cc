@@ -1,0 +1,83 @@
+#include "format/output_set.h"
+
+#include <unistd.h>
+
+#include <span>
+
+#include "format/header.h"
+#include "format/manifest_rules.h"
+#include "format/opened_file.h"
+
+namespace octavo::format {
+namespace {
+
+// What the caller gave breaks a rule: nothing is written.
+Status SelfCheck(const std::string& text, const Manifest& manifest, uint64_t manifest_offset) {
+  const bool is_index = !manifest.shards.empty();
+  const Result<Manifest> parsed = ParseManifest(text, is_index);
+  Status status = parsed.status();
+  if (status.ok()) status = CheckPlaces(*parsed, is_index, manifest_offset);
+  if (status.ok()) return {};
+  return Status(ErrorCode::kInvalidArgument, "cannot write this: " + status.message());
+}
+
+std::string FolderPrefix(const std::string& path) {
+  const size_t slash = path.find_last_of('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash + 1);
+}
+
+}  // namespace
+
+Result<FinishedFile> FinishFile(const AtomicFile& file, const Manifest& manifest,
+                                uint64_t payload_end, ShardPosition position) {
+  const std::string text = SerializeManifest(manifest);
+  const auto text_bytes = std::as_bytes(std::span(text));
+  Header header;
+  header.values.manifest_offset = RoundUp(payload_end, kAlignment);
+  header.values.manifest_bytes = text.size();
+  header.values.file_bytes = header.values.manifest_offset + text.size();
+  header.values.required_features = manifest.RequiredFeatures();
+  header.values.shard_index = position.index;
+  header.values.shard_count = position.count;
+  header.manifest_xxh3 = Xxh3Wide(text_bytes);
+  OCTAVO_RETURN_IF_ERROR(SelfCheck(text, manifest, header.values.manifest_offset));
+  if (text.size() > kMaxManifestBytes) {
+    return Status(ErrorCode::kLimit, "the manifest would be larger than 1 GiB (R7)");
+  }
+  OCTAVO_RETURN_IF_ERROR(file.WriteAt(header.values.manifest_offset, text_bytes));
+  OCTAVO_RETURN_IF_ERROR(file.Sync());
+  OCTAVO_RETURN_IF_ERROR(file.WriteAt(0, EncodeHeader(header)));
+  return FinishedFile{header.values.file_bytes, Hex(header.manifest_xxh3)};
+}
+
+std::vector<std::string> ShardsOf(const std::string& path) {
+  const Result<OpenedFile> file = OpenFile(path);
+  std::vector<std::string> names;
+  if (!file.ok()) return names;
+  for (const ShardEntry& shard : file->manifest.shards) names.push_back(shard.name);
+  return names;
+}
+
+Status CommitSharded(std::vector<AtomicFile> shards, AtomicFile index, bool overwrite) {
+  std::vector<std::string> fresh;
+  Status status;
+  for (AtomicFile& shard : shards) {
+    const std::string path = shard.final_path();
+    const bool was_there = access(path.c_str(), F_OK) == 0;
+    // A shard of that name has the same digest: it is this one, of an earlier run.
+    status = shard.Commit(/*overwrite=*/true);
+    if (!status.ok()) break;
+    if (!was_there) fresh.push_back(path);
+  }
+  if (status.ok()) status = index.Commit(overwrite);
+  if (!status.ok()) {
+    for (const std::string& path : fresh) unlink(path.c_str());
+  }
+  return status;
+}
+
+void RemoveBeside(const std::string& path, const std::vector<std::string>& names) {
+  for (const std::string& name : names) unlink((FolderPrefix(path) + name).c_str());
+}
+
+}  // namespace octavo::format

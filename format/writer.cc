@@ -1,0 +1,208 @@
+#include "octavo/writer.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "format/chunk.h"
+#include "format/digest.h"
+#include "format/layout.h"
+#include "format/manifest_rules.h"
+#include "format/quote.h"
+#include "format/shard_plan.h"
+#include "format/writer_state.h"
+
+namespace octavo::format {
+namespace {
+
+constexpr uint64_t kDefaultChunkBytes = uint64_t{1} << 20;
+
+// A rule that the caller's values break.
+Status AsMisuse(const Status& status) {
+  return status.code() == ErrorCode::kInvalidFile ? Misuse(status.message()) : status;
+}
+
+Status CheckOutput(const std::string& path, bool overwrite) {
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0) return {};
+  if (S_ISDIR(info.st_mode)) return Status(ErrorCode::kIo, path + " is a folder");
+  if (overwrite) return {};
+  return Status(ErrorCode::kAlreadyExists, path + " exists already");
+}
+
+}  // namespace
+
+Status Writer::State::AddShard() {
+  OCTAVO_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
+  const std::lock_guard lock(shards_mutex);
+  shards.push_back({.file = std::move(file)});
+  return {};
+}
+
+void Writer::State::BeginPayload(TensorEntry* entry) {
+  entry->codec = options.codec;
+  entry->shard = static_cast<uint32_t>(shards.size() - 1);
+  OpenShard& shard = shards.back();
+  shard.end = RoundUp(shard.end, PayloadAlignment(entry->raw_bytes()));
+  shard.is_empty = false;
+  entry->offset = shard.end;
+}
+
+void Writer::State::PlaceBytes(TensorEntry* entry, const EncodedChunk& chunk) {
+  if (entry->codec != Codec::kNone) entry->stored.push_back(chunk.data.size());
+  entry->xxh3.push_back(chunk.xxh3);
+  entry->bytes += chunk.data.size();
+  shards[entry->shard].end += chunk.data.size();
+}
+
+Result<Writer> Writer::Create(const std::string& path, const WriterOptions& options) {
+  OCTAVO_RETURN_IF_ERROR(CheckOutput(path, options.overwrite));
+  auto state = std::make_unique<State>();
+  state->path = path;
+  state->options = options;
+  OCTAVO_RETURN_IF_ERROR(state->AddShard());
+  return Writer(std::move(state));
+}
+
+Writer::Writer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Writer::Writer(Writer&&) noexcept = default;
+Writer& Writer::operator=(Writer&&) noexcept = default;
+Writer::~Writer() = default;
+
+Status Writer::BeginBundle(uint64_t raw_bytes) {
+  State& state = *state_;
+  if (state.in_tensor) return Misuse("a bundle begins within a tensor");
+  const OpenShard& shard = state.shards.back();
+  const uint64_t limit = state.options.max_shard_bytes;
+  if (limit == 0 || shard.is_empty) return {};
+  const uint64_t used = shard.end + shard.manifest_bytes;
+  const uint64_t more = raw_bytes + BundleOverhead(raw_bytes);
+  return used <= limit && more >= raw_bytes && more <= limit - used ? Status() : state.AddShard();
+}
+
+Result<uint32_t> Writer::AddTensor(const std::string& name, DType dtype, const Shape& shape,
+                                   uint64_t matrix_rows, uint64_t chunk_rows) {
+  State& state = *state_;
+  if (state.in_tensor) return Misuse("a tensor begins before the one before is finished");
+  if (!state.assets.empty()) return Misuse("tensor " + Quote(name) + " comes after an asset");
+  if (state.tensors.size() >= kMaxEntries) return Status(ErrorCode::kLimit, "too many tensors");
+  TensorEntry entry;
+  entry.name = name;
+  entry.dtype = dtype;
+  entry.shape = shape;
+  entry.matrix_rows = matrix_rows;
+  entry.chunk_rows = 1;
+  OCTAVO_RETURN_IF_ERROR(AsMisuse(CheckShape(entry, /*is_asset=*/false)));
+  const Cut cut(entry);
+  const uint64_t rows = std::max<uint64_t>(1, cut.num_rows);
+  const uint64_t row_bytes = std::max<uint64_t>(1, cut.row_bytes);
+  entry.chunk_rows =
+      std::clamp<uint64_t>(chunk_rows != 0 ? chunk_rows : kDefaultChunkBytes / row_bytes, 1, rows);
+  state.BeginPayload(&entry);
+  state.tensors.push_back(std::move(entry));
+  state.in_tensor = true;
+  return static_cast<uint32_t>(state.tensors.size() - 1);
+}
+
+const TensorEntry& Writer::tensor(uint32_t tensor_idx) const { return state_->tensors[tensor_idx]; }
+
+Result<EncodedChunk> Writer::EncodeChunk(std::span<const std::byte> raw,
+                                         std::vector<std::byte>* buffer) const {
+  EncodedChunk chunk;
+  chunk.data = raw;
+  if (state_->options.codec == Codec::kZstd) {
+    OCTAVO_ASSIGN_OR_RETURN(const bool is_smaller, Compress(raw, buffer));
+    if (is_smaller) chunk.data = *buffer;
+  }
+  chunk.xxh3 = Xxh3(chunk.data);
+  return chunk;
+}
+
+Result<Writer::Place> Writer::PlaceChunk(uint32_t tensor_idx, const EncodedChunk& chunk) {
+  State& state = *state_;
+  if (!state.in_tensor || tensor_idx + 1 != state.tensors.size()) {
+    return Misuse("a chunk for a tensor that is not the current one");
+  }
+  TensorEntry& entry = state.tensors[tensor_idx];
+  const Cut cut(entry);
+  if (entry.xxh3.size() >= cut.num_chunks) {
+    return Misuse("tensor " + Quote(entry.name) + ": more chunks than it has");
+  }
+  const uint64_t raw = cut.At(entry.xxh3.size()).rows * cut.row_bytes;
+  const bool fits = entry.codec == Codec::kNone ? chunk.data.size() == raw
+                                                : !chunk.data.empty() && chunk.data.size() <= raw;
+  if (!fits) {
+    return Misuse("tensor " + Quote(entry.name) + ": a chunk of " +
+                  std::to_string(chunk.data.size()) + " bytes in place of " + std::to_string(raw));
+  }
+  const Place place = {.shard = entry.shard, .offset = state.shards[entry.shard].end};
+  state.PlaceBytes(&entry, chunk);
+  return place;
+}
+
+Status Writer::WriteChunk(const Place& place, std::span<const std::byte> data) const {
+  const AtomicFile* file = nullptr;
+  {
+    const std::lock_guard lock(state_->shards_mutex);
+    file = &state_->shards[place.shard].file;
+  }
+  return file->WriteAt(place.offset, data);
+}
+
+Status Writer::FinishTensor(uint32_t tensor_idx) {
+  State& state = *state_;
+  if (!state.in_tensor || tensor_idx + 1 != state.tensors.size()) {
+    return Misuse("the tensor that is finished is not the current one");
+  }
+  const TensorEntry& entry = state.tensors[tensor_idx];
+  OCTAVO_RETURN_IF_ERROR(AsMisuse(CheckEntry(entry, /*is_asset=*/false)));
+  state.shards[entry.shard].manifest_bytes += ManifestBytes(entry);
+  state.in_tensor = false;
+  return {};
+}
+
+Status Writer::AppendTensor(const std::string& name, DType dtype, const Shape& shape,
+                            std::span<const std::byte> raw) {
+  OCTAVO_ASSIGN_OR_RETURN(const uint32_t tensor_idx, AddTensor(name, dtype, shape));
+  const TensorEntry& entry = tensor(tensor_idx);
+  if (raw.size() != entry.raw_bytes()) {
+    return Misuse("tensor " + Quote(name) + " has " + std::to_string(entry.raw_bytes()) +
+                  " bytes, " + std::to_string(raw.size()) + " were given");
+  }
+  const Cut cut(entry);
+  std::vector<std::byte> buffer;
+  for (uint64_t i = 0; i < cut.num_chunks; ++i) {
+    const ChunkExtent extent = cut.At(i);
+    const auto rows = raw.subspan(extent.first_row * cut.row_bytes, extent.rows * cut.row_bytes);
+    OCTAVO_ASSIGN_OR_RETURN(const EncodedChunk chunk, EncodeChunk(rows, &buffer));
+    OCTAVO_ASSIGN_OR_RETURN(const Place place, PlaceChunk(tensor_idx, chunk));
+    OCTAVO_RETURN_IF_ERROR(WriteChunk(place, chunk.data));
+  }
+  return FinishTensor(tensor_idx);
+}
+
+Status Writer::AppendAsset(const std::string& name, std::span<const std::byte> content) {
+  State& state = *state_;
+  if (state.in_tensor) return Misuse("asset " + Quote(name) + " begins within a tensor");
+  OCTAVO_RETURN_IF_ERROR(BeginBundle(content.size()));
+  TensorEntry entry;
+  entry.name = name;
+  entry.shape = Shape{content.size()};
+  state.BeginPayload(&entry);
+  if (!content.empty()) {
+    std::vector<std::byte> buffer;
+    OCTAVO_ASSIGN_OR_RETURN(const EncodedChunk chunk, EncodeChunk(content, &buffer));
+    const Place place = {.shard = entry.shard, .offset = entry.offset};
+    state.PlaceBytes(&entry, chunk);
+    OCTAVO_RETURN_IF_ERROR(WriteChunk(place, chunk.data));
+  }
+  OCTAVO_RETURN_IF_ERROR(AsMisuse(CheckEntry(entry, /*is_asset=*/true)));
+  state.shards[entry.shard].manifest_bytes += ManifestBytes(entry);
+  state.assets.push_back(std::move(entry));
+  return {};
+}
+
+const std::vector<std::string>& Writer::files() const { return state_->files; }
+uint64_t Writer::total_bytes() const { return state_->total_bytes; }
+
+}  // namespace octavo::format
