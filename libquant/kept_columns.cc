@@ -135,7 +135,7 @@ Result<KeptColumns> ChooseKeptColumns(std::string_view profile_json, std::option
     const auto it = by_name.find(name);
     if (it == by_name.end()) return Invalid("the model has no module \"" + name + "\"");
     const Decision& decision = *it->second;
-    if (decision.action != Action::kQuantize || decision.kind == format::ModuleKind::kExperts) {
+    if (decision.action != Action::kQuantize || decision.kind != format::ModuleKind::kLinear) {
       warnings->push_back("the profile's columns of \"" + name +
                           "\" are not used: it is no linear "
                           "that is quantized");

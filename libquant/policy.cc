@@ -176,12 +176,21 @@ bool BiasFits(const SourceTensor& bias, const Decision& decision) {
   return bias.shape == expected;
 }
 
+// More features than the format allows: stored, but not described as a linear.
+void LimitFeatures(Decision* decision) {
+  if (std::max(decision->in_features, decision->out_features) <= kMaxFeatures) return;
+  decision->in_features = decision->out_features = decision->experts = 0;
+  decision->action = Action::kKeep;
+  decision->reason = "more than 2^24 features";
+}
+
 void AssignTensors(const Group& group, Decision* decision, std::vector<std::string>* warnings) {
-  const std::string bias_name = group.is_experts ? group.module + "_bias" : group.module + ".bias";
+  const std::string bias_name = group.module + (group.is_experts ? "_bias" : ".bias");
+  const bool is_linear = decision->out_features > 0;
   if (group.weight != nullptr) decision->weight = group.weight->name;
   for (const SourceTensor* tensor : group.others) {
-    const bool is_bias = tensor->name == bias_name && decision->out_features > 0;
-    if (is_bias && BiasFits(*tensor, *decision)) {
+    const bool is_bias = tensor->name == bias_name && group.weight != nullptr;
+    if (is_bias && (!is_linear || BiasFits(*tensor, *decision))) {
       decision->bias = tensor->name;
       continue;
     }
@@ -196,17 +205,12 @@ void AssignTensors(const Group& group, Decision* decision, std::vector<std::stri
   }
 }
 
-// What no rule on names excuses: extents that the format or the arithmetic cannot take.
-void CheckExtents(Decision* decision) {
+void KeepEmpty(Decision* decision) {
+  const bool has_rows = decision->kind != ModuleKind::kExperts || decision->experts > 0;
+  if (decision->in_features > 0 && decision->out_features > 0 && has_rows) return;
   if (decision->action != Action::kQuantize) return;
-  if (decision->in_features == 0 || decision->out_features == 0 ||
-      (decision->kind == ModuleKind::kExperts && decision->experts == 0)) {
-    decision->action = Action::kKeep;
-    decision->reason = "it has no elements";
-  } else if (std::max(decision->in_features, decision->out_features) > kMaxFeatures) {
-    decision->action = Action::kKeep;
-    decision->reason = "more than 2^24 features";
-  }
+  decision->action = Action::kKeep;
+  decision->reason = "it has no elements";
 }
 
 Decision Decide(const Group& group, const ArchitectureFacts* facts, const PolicyOptions& options,
@@ -218,8 +222,9 @@ Decision Decide(const Group& group, const ArchitectureFacts* facts, const Policy
   decision.action = verdict.action;
   decision.reason = std::move(verdict.reason);
   if (group.weight != nullptr) SetFeatures(*group.weight, facts, &decision);
+  KeepEmpty(&decision);
+  LimitFeatures(&decision);
   AssignTensors(group, &decision, warnings);
-  CheckExtents(&decision);
   return decision;
 }
 

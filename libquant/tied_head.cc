@@ -74,9 +74,10 @@ void Tie(const Decision& embedding, const SourceTensor& weight, Decision* head) 
 }
 
 // A bias that was listed as a further tensor while the head had no features.
-void AdoptBias(Decision* head) {
-  const std::string bias = head->module + ".bias";
-  if (std::erase(head->tensors, bias) > 0) head->bias = bias;
+void AdoptBias(std::span<const SourceTensor> tensors, Decision* head) {
+  const SourceTensor* bias = FindTensor(tensors, head->module + ".bias");
+  if (bias == nullptr || bias->shape != Shape{head->out_features}) return;
+  if (std::erase(head->tensors, bias->name) > 0) head->bias = bias->name;
 }
 
 }  // namespace
@@ -119,7 +120,7 @@ void TieHead(std::span<const SourceTensor> tensors, const ModelConfig& config, P
     Tie(*embedding, *shared, head);
   } else if (head != nullptr) {
     Tie(*embedding, *shared, head);
-    AdoptBias(head);
+    AdoptBias(tensors, head);
   } else {
     Decision added;
     added.module = head_name;
