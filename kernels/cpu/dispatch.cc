@@ -16,11 +16,26 @@ CpuKernelsInfo Absent(const char* name, const char* instructions, bool cpu_has_t
   return {nullptr, name, false, "not compiled into this build (uses " + which + ")"};
 }
 
+[[maybe_unused]] CpuKernelsInfo Compiled(const CpuKernels& kernels, const char* instructions,
+                                         bool cpu_has_them) {
+  return {&kernels, kernels.name, cpu_has_them,
+          std::string("uses ") + instructions +
+              (cpu_has_them ? ", which this CPU has" : ", which this CPU lacks")};
+}
+
+CpuKernelsInfo Avx512Vnni(const CpuFeatures& cpu) {
+#if defined(OCTAVO_HAVE_AVX512VNNI)
+  return Compiled(kAvx512VnniKernels, "AVX-512 VNNI", cpu.avx512vnni);
+#else
+  return Absent("avx512vnni", "AVX-512 VNNI", cpu.avx512vnni);
+#endif
+}
+
 std::array<CpuKernelsInfo, 5> MakeList() {
   const CpuFeatures& cpu = DetectedCpuFeatures();
   return {
       Absent("amx", "AMX-INT8", cpu.amx_int8),
-      Absent("avx512vnni", "AVX-512 VNNI", cpu.avx512vnni),
+      Avx512Vnni(cpu),
       Absent("avxvnni", "AVX-VNNI", cpu.avxvnni),
       Absent("avx2", "AVX2", cpu.avx2),
       CpuKernelsInfo{&kPortableKernels, kPortableKernels.name, true,

@@ -6,5 +6,8 @@
 namespace octavo::kernels {
 
 extern constinit const CpuKernels kPortableKernels;
+#if defined(OCTAVO_HAVE_AVX512VNNI)
+extern constinit const CpuKernels kAvx512VnniKernels;
+#endif
 
 }  // namespace octavo::kernels

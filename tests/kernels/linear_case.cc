@@ -102,6 +102,7 @@ std::string LinearCase::Describe() const {
 
 PreparedCase::PreparedCase(const CpuKernels& table, const LinearCase& c)
     : case_(c),
+      layout_(table.layout),
       options_(reference::OptionsOf(c.method, c.options)),
       x_(c.x, c.x_type, c.x_extra_stride),
       w_(c.w, c.w_type),
@@ -125,6 +126,7 @@ LinearView PreparedCase::linear_view() {
   linear.out_features = case_.w.rows;
   linear.in_features = case_.w.cols;
   linear.codes = packed_.data();
+  linear.layout = layout_;
   linear.multiplier = multiplier_.data();
   linear.code_sum = weights_.code_sum.data();
   linear.zero_point = weights_.zero_point.empty() ? nullptr : weights_.zero_point.data();

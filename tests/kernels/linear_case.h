@@ -48,6 +48,7 @@ class PreparedCase {
 
  private:
   const LinearCase& case_;
+  WeightLayout layout_;
   ActivationOptions options_;
   testing::TypedMatrix x_, w_, kept_weight_, bias_;
   reference::Matrix x_values_;
