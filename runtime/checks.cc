@@ -11,6 +11,12 @@ namespace {
 
 Status Invalid(std::string message) { return {ErrorCode::kInvalidArgument, std::move(message)}; }
 
+// C callers can pass any number.
+std::string NameOf(DType dtype) {
+  const bool known = dtype >= DType::kBool && dtype <= DType::kF8E5M2;
+  return known ? std::string(DTypeName(dtype)) : std::to_string(static_cast<int32_t>(dtype));
+}
+
 // Bytes from the first element to the last; nothing where they exceed an address space.
 std::optional<size_t> ExtentBytes(const ConstTensorView& view, size_t element_bytes) {
   int64_t elements = 0, bytes = 0;
@@ -28,10 +34,9 @@ std::optional<size_t> ExtentBytes(const ConstTensorView& view, size_t element_by
 
 Status CheckView(const ConstTensorView& view, const char* name, int64_t features,
                  const char* features_name, Device device) {
-  const std::string_view dtype_name = DTypeName(view.dtype);
   const std::optional<kernels::ElementType> type = ToKernels(view.dtype);
   if (!type)
-    return Invalid(std::string(name) + " has dtype " + std::string(dtype_name) +
+    return Invalid(std::string(name) + " has dtype " + NameOf(view.dtype) +
                    "; expected F16, BF16 or F32");
   if (view.device != device)
     return Invalid(std::string(name) + " is on device " + ToString(view.device) +
@@ -92,7 +97,7 @@ Result<std::span<std::byte>> TakeWorkspace(const Execution& execution, size_t by
   if (bytes > PTRDIFF_MAX)
     return Status(ErrorCode::kLimit,
                   "so many tokens need more workspace than an address space has");
-  if (given.empty()) {
+  if (given.data() == nullptr) {
     OCTAVO_ASSIGN_OR_RETURN(*owned, AlignedBuffer::Allocate(bytes));
     return owned->span();
   }

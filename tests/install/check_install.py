@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Installs the build into a prefix, moves the prefix, and builds and runs programs that know nothing but it: a C++
-project with find_package(octavo), and a C program with pkg-config. MODEL: a .8vo file, or a folder with some."""
+"""Installs the build into a prefix, moves the prefix, and builds and runs programs that know nothing but it: a CMake
+project with find_package(octavo) in C++ and C, and a C program with pkg-config. MODEL: a .8vo file, or a folder with some."""
 import argparse
 import os
 import pathlib
@@ -51,25 +51,26 @@ def check_files(args, prefix):
                 sys.exit(f"{path} refers to {place}")
 
 
-def build_cpp(args, prefix):
+def build_with_cmake(args, prefix):
     flags = f"-fsanitize={args.sanitize}" if args.sanitize else ""
     build = pathlib.Path(args.work, "consumer-build")
     here = pathlib.Path(__file__).parent
     run(args.cmake, "-S", here / "consumer", "-B", build, "-G", args.generator,
-        f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_CXX_COMPILER={args.cxx}",
-        f"-DCMAKE_CXX_FLAGS={flags}", "-DCMAKE_BUILD_TYPE=Release",
+        f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_C_COMPILER={args.cc}",
+        f"-DCMAKE_CXX_COMPILER={args.cxx}", f"-DCMAKE_C_FLAGS={flags}", f"-DCMAKE_CXX_FLAGS={flags}",
+        "-DCMAKE_BUILD_TYPE=Release",
         "-DCMAKE_FIND_USE_PACKAGE_REGISTRY=OFF")
     run(args.cmake, "--build", build)
-    return build / "consumer"
+    return build / "consumer", build / "consumer_c"
 
 
-def build_c(args, prefix):
+def build_with_pkg_config(args, prefix):
     if not shutil.which("pkg-config"):
         sys.exit("pkg-config is missing; install the Debian package pkg-config")
     libdir = prefix / args.libdir
     environment = dict(os.environ, PKG_CONFIG_PATH=str(libdir / "pkgconfig"))
     flags = run("pkg-config", "--cflags", "--libs", "octavo", env=environment).split()
-    program = pathlib.Path(args.work, "consumer-c")
+    program = pathlib.Path(args.work, "consumer_pkg_config")
     sanitize = [f"-fsanitize={args.sanitize}"] if args.sanitize else []
     source = pathlib.Path(__file__).parent / "consumer" / "consumer.c"
     run(args.cc, "-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", *sanitize, source, "-o", program,
@@ -84,7 +85,7 @@ def main():
         models += sorted(path.glob("*.8vo")) if path.is_dir() else [path]
     prefix = install(args)
     check_files(args, prefix)
-    programs = [build_cpp(args, prefix), build_c(args, prefix)]
+    programs = [*build_with_cmake(args, prefix), build_with_pkg_config(args, prefix)]
     ran = 0
     for program in programs:
         for model in models:
@@ -94,7 +95,7 @@ def main():
             ran += 1
     if (prefix / "bin" / "octavo").exists():
         print(run(prefix / "bin" / "octavo", "--version").splitlines()[0])
-    return 0 if ran >= 2 else 1
+    return 0 if ran >= 3 else 1
 
 
 if __name__ == "__main__":

@@ -195,7 +195,7 @@ static void TestTensorErrors(octavo_model* model) {
               "x has dtype I8");
   x_tensor.dtype = 1000;
   CHECK_ERROR(octavo_forward(linear, &x_tensor, &y_tensor, NULL), OCTAVO_INVALID_ARGUMENT,
-              "x has dtype");
+              "x has dtype 1000");
   x_tensor = Tensor(x, 1, 4);
   x_tensor.reserved = 9;
   CHECK_ERROR(octavo_forward(linear, &x_tensor, &y_tensor, NULL), OCTAVO_INVALID_ARGUMENT,

@@ -100,7 +100,7 @@ TEST_F(CallErrors, DataAndTypes) {
   ExpectInvalid("y has dtype F64", X(), y);
   x = X();
   x.dtype = static_cast<DType>(99);
-  ExpectInvalid("x has dtype", x, Y());
+  ExpectInvalid("x has dtype 99", x, Y());
   x = X();
   x.data = nullptr;
   ExpectInvalid("x has no data", x, Y());

@@ -16,7 +16,7 @@ std::string Near(std::string_view wanted, const std::vector<std::string>& names)
 TEST(NearNames, WholeComponentsAtEitherEnd) {
   EXPECT_EQ(Near("h.0.attn", {"transformer.h.0.attn"}), " (near: \"transformer.h.0.attn\")");
   EXPECT_EQ(Near("lm_head.weight", {"lm_head"}), " (near: \"lm_head\")");
-  EXPECT_EQ(Near("0.attn", {"h.10.attn"}), "");
+  EXPECT_EQ(Near("0.attn", {"transformer.h.10.attn"}), "");
 }
 
 TEST(NearNames, FewLettersApart) {

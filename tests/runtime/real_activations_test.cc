@@ -42,13 +42,15 @@ reference::Matrix FirstRows(const format::SafetensorsFile& file,
   return x;
 }
 
-// What the file holds of a linear with plain codes, in the reference's form.
+// What was prepared of a linear, in the reference's form.
 reference::QuantizedWeights WeightsOf(const kernels::LinearView& view, const format::Reader& reader,
                                       const format::Module& module) {
   reference::QuantizedWeights weights;
   weights.out_features = view.out_features;
   weights.in_features = view.in_features;
-  weights.codes.assign(view.codes, view.codes + view.out_features * view.in_features);
+  weights.codes.resize(view.out_features * view.in_features);
+  kernels::UnpackCodes(view.layout, view.codes, view.out_features, view.in_features,
+                       weights.codes.data());
   weights.code_sum.assign(view.code_sum, view.code_sum + view.out_features);
   const auto* absmax = reinterpret_cast<const float*>(
       reader.Bytes(*reader.FindTensor(module.scheme->scales)).data());

@@ -61,7 +61,7 @@ struct Execution {
   // Threads that the caller lends, num_threads of them at least 1; run == nullptr: Octavo's own
   // pool, made on first use and kept until the process ends. A forked child makes its own.
   kernels::ParallelFor parallel;
-  // Memory for the call, 64-byte aligned, at least the ...WorkspaceBytes of the call; empty:
+  // Memory for the call, 64-byte aligned, at least the ...WorkspaceBytes of the call; null:
   // allocated by the call.
   std::span<std::byte> workspace;
   // The stream to enqueue on, CUDA devices only (a cudaStream_t).
