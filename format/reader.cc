@@ -60,9 +60,10 @@ void Reader::State::IndexNames() {
 
 namespace {
 
-// The first finding as an error of Open.
-Status StatusOf(const Finding& finding) {
-  return finding.status.WithContext(finding.file + ": " + finding.subject);
+// A finding in `path` or a shard beside it, as an error of Open.
+Status StatusOf(const Finding& finding, const std::string& path) {
+  const std::string folder = path.substr(0, path.find_last_of('/') + 1);
+  return finding.status.WithContext(folder + finding.file + ": " + finding.subject);
 }
 
 template <typename Map>
@@ -81,7 +82,7 @@ Result<Reader> Reader::Open(const std::string& path, const ReaderOptions& option
   state->IndexNames();
   if (options.verify) {
     OCTAVO_ASSIGN_OR_RETURN(const std::vector<Finding> findings, Verify(path, options));
-    if (!findings.empty()) return StatusOf(findings.front());
+    if (!findings.empty()) return StatusOf(findings.front(), path);
   }
   return Reader(std::move(state));
 }
