@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """A second reader of .8vo files, written from docs/format.md alone and in its order.
 
-It shares no code with the C++ reader, so that the two check each other and the page checks both. It is strict: whatever
-the page forbids is refused, with the number of the rule in the message. It prefers being read to being fast.
+It shares no code with the C++ reader, so that the two check each other and the page checks both.
+It is strict: whatever the page forbids is refused, with the number of the rule in the message. It
+prefers being read to being fast.
 
     file = open_8vo("model.8vo")          raises FormatError("R17: tensor 'x': ...")
     file.tensor("h.0.ln_1.weight")        numpy array
     file.verify()                         list of findings, empty if the file is sound
 
-Needs numpy, xxhash and zstandard. Command line: octavo_reader.py FILE [--verify] [--dump]; exit code 3 if not valid.
+Needs numpy, xxhash and zstandard. Command line: octavo_reader.py FILE [--verify] [--dump]; exit
+code 3 if the file is not valid.
 """
 
 import argparse
@@ -21,18 +23,22 @@ import re
 import struct
 import sys
 
-import numpy
-import xxhash
-import zstandard
+try:
+    import numpy
+    import xxhash
+    import zstandard
+except ImportError as missing:
+    sys.exit(f"octavo_reader.py needs numpy, xxhash and zstandard (Debian: python3-numpy "
+             f"python3-xxhash python3-zstandard): {missing}")
 
-# ---- 1. Conventions ------------------------------------------------------------------------------------------------
+# ---- 1. Conventions ------------------------------------------------------------------------------
 
 MIB = 1 << 20
 GIB = 1 << 30
 
 
 class FormatError(Exception):
-    """The file breaks a rule; .rule is its number ("R17"), or "section 10" for a limit that has none."""
+    """The file breaks a rule; .rule is its number ("R17"), or "section 10" for a limit."""
 
     def __init__(self, rule, message):
         super().__init__(f"{rule}: {message}")
@@ -52,16 +58,16 @@ def ceil_div(a, b):
     return -(-a // b)
 
 
-# ---- 3. Header -----------------------------------------------------------------------------------------------------
+# ---- 3. Header -----------------------------------------------------------------------------------
 
 MAGIC = b"\x898VO\r\n\x1a\n"
 HEADER_BYTES = 128
 MAX_MANIFEST_BYTES = GIB
 HEADER = struct.Struct("<8sHHIQQQQQII16s32s16s")
 Header = collections.namedtuple(
-    "Header",
-    "magic version_major version_minor header_bytes required_features optional_features file_bytes manifest_offset "
-    "manifest_bytes shard_index shard_count manifest_xxh3 reserved commit")
+    "Header", "magic version_major version_minor header_bytes required_features optional_features "
+    "file_bytes manifest_offset manifest_bytes shard_index shard_count manifest_xxh3 reserved "
+    "commit")
 
 
 def read_header(data, file_size):
@@ -73,29 +79,40 @@ def read_header(data, file_size):
     # R2: a known major version; any minor one.
     require(header.version_major == 1, "R2", f"version {header.version_major} is not known")
     # R3: the commit digest; zero while the file is being written.
-    require(header.commit != bytes(16), "R3", "the commit digest is zero: the file was never finished")
-    require(xxhash.xxh3_128_digest(data[:112]) == header.commit, "R3", "the header does not have its commit digest")
+    require(header.commit != bytes(16), "R3",
+            "the commit digest is zero: the file was never finished")
+    require(
+        xxhash.xxh3_128_digest(data[:112]) == header.commit, "R3",
+        "the header does not have its commit digest")
     # R4: no unknown required feature.
     for bit in range(64):
         if header.required_features >> bit & 1:
             require(bit < len(FEATURES), "R4", f"required feature bit {bit} is not known")
     # R5: constant fields.
-    require(header.header_bytes == HEADER_BYTES, "R5", f"header_bytes is {header.header_bytes}, not 128")
+    require(header.header_bytes == HEADER_BYTES, "R5",
+            f"header_bytes is {header.header_bytes}, not 128")
     require(header.reserved == bytes(32), "R5", "the reserved bytes are not zero")
     # R6: the file's size.
-    require(header.file_bytes >= file_size, "R6", f"{file_size - header.file_bytes} bytes were appended to the file")
-    require(header.file_bytes <= file_size, "R6", f"truncated: {file_size} bytes of {header.file_bytes}")
+    require(header.file_bytes >= file_size, "R6",
+            f"{file_size - header.file_bytes} bytes were appended to the file")
+    require(header.file_bytes <= file_size, "R6",
+            f"truncated: {file_size} bytes of {header.file_bytes}")
     # R7: the manifest's place.
     start, size = header.manifest_offset, header.manifest_bytes
-    require(start % 64 == 0 and start >= HEADER_BYTES, "R7", f"manifest_offset {start} is not a multiple of 64 from 128 on")
-    require(2 <= size <= MAX_MANIFEST_BYTES, "R7", f"manifest_bytes {size} is not between 2 and 1 GiB")
-    require(start + size == header.file_bytes, "R7", f"manifest ends at {start + size}, the file at {header.file_bytes}")
+    require(start % 64 == 0 and start >= HEADER_BYTES, "R7",
+            f"manifest_offset {start} is not a multiple of 64 from 128 on")
+    require(2 <= size <= MAX_MANIFEST_BYTES, "R7",
+            f"manifest_bytes {size} is not between 2 and 1 GiB")
+    require(start + size == header.file_bytes, "R7",
+            f"manifest ends at {start + size}, the file at {header.file_bytes}")
     return header
 
 
 def check_manifest_digest(header, text):
     # R8: the manifest's digest.
-    require(xxhash.xxh3_128_digest(text) == header.manifest_xxh3, "R8", "the manifest does not have its digest")
+    require(
+        xxhash.xxh3_128_digest(text) == header.manifest_xxh3, "R8",
+        "the manifest does not have its digest")
 
 
 def check_shard_numbers(header):
@@ -106,7 +123,7 @@ def check_shard_numbers(header):
         require(index == 0, "R9", f"an index has shard_index {index}")
 
 
-# ---- 4. Features ---------------------------------------------------------------------------------------------------
+# ---- 4. Features ---------------------------------------------------------------------------------
 
 FEATURES = ["zstd", "index", "full-range", "packed", "comparison-method", "kept-columns"]
 FEATURE = {name: 1 << bit for bit, name in enumerate(FEATURES)}
@@ -135,7 +152,7 @@ def check_features(header, manifest):
             raise FormatError("R10", f"feature '{name}' {is_set}, against the manifest")
 
 
-# ---- 5. Manifest ---------------------------------------------------------------------------------------------------
+# ---- 5. Manifest ---------------------------------------------------------------------------------
 
 MAX_DEPTH = 16
 MAX_ENTRIES = 4194304
@@ -184,7 +201,8 @@ def parse_constant(word):
 def check_unicode(value):
     """R11: an escape for half a surrogate pair stands for no character, so it has no UTF-8."""
     if isinstance(value, str):
-        require(not re.search("[\ud800-\udfff]", value), "R11", "a string has half a surrogate pair")
+        require(not re.search("[\ud800-\udfff]", value), "R11",
+                "a string has half a surrogate pair")
     elif isinstance(value, (dict, list)):
         for item in value:
             check_unicode(item)
@@ -193,12 +211,17 @@ def check_unicode(value):
 
 
 def parse_manifest(text):
-    # R11: it parses, is one object and nothing else, and is not too deep (checked first: the parser recurses).
-    require(text[:1] == b"{" and text[-1:] == b"}", "R11", "the manifest is not one object, with nothing before or after")
+    # R11: it parses, is one object and nothing else, and is not too deep. (That is checked first:
+    # the parser recurses.)
+    require(text[:1] == b"{" and text[-1:] == b"}", "R11",
+            "the manifest is not one object, with nothing before or after")
     require(nesting(text) <= MAX_DEPTH, "R11", f"the manifest is nested deeper than {MAX_DEPTH}")
     try:
-        manifest = json.loads(text.decode("utf-8"), object_pairs_hook=parse_object, parse_int=parse_integer,
-                              parse_float=parse_float, parse_constant=parse_constant)
+        manifest = json.loads(text.decode("utf-8"),
+                              object_pairs_hook=parse_object,
+                              parse_int=parse_integer,
+                              parse_float=parse_float,
+                              parse_constant=parse_constant)
     except ValueError as error:  # of the JSON parser or of the UTF-8 decoder
         raise FormatError("R11", f"the manifest does not parse: {error}") from None
     check_unicode(manifest)
@@ -207,11 +230,19 @@ def parse_manifest(text):
 
 def printable(text, limit=200):
     """For messages: one line, without control characters."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit + 1])
+    text = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit + 1])
     return text if len(text) <= limit else text[:limit] + "…"
 
 
-JSON_TYPES = {"string": str, "object": dict, "array": list, "bool": bool, "number": (int, float), "size": (int, float)}
+JSON_TYPES = {
+    "string": str,
+    "object": dict,
+    "array": list,
+    "bool": bool,
+    "number": (int, float),
+    "size": (int, float)
+}
 
 
 def check_value(value, kind, where):
@@ -221,10 +252,14 @@ def check_value(value, kind, where):
     require(fits, "R13", f"{where} is not of type {'integer' if kind == 'size' else kind}")
     # R14: sizes.
     if kind == "size":
-        require(isinstance(value, int) and 0 <= value < 1 << 63, "R14", f"{where} is not an integer from 0 to 2^63 - 1")
+        require(
+            isinstance(value, int) and 0 <= value < 1 << 63, "R14",
+            f"{where} is not an integer from 0 to 2^63 - 1")
     # Section 10: strings.
     if kind == "string":
-        require(len(value.encode()) <= MAX_STRING_BYTES, "section 10", f"{where} is longer than {MAX_STRING_BYTES} bytes")
+        require(
+            len(value.encode()) <= MAX_STRING_BYTES, "section 10",
+            f"{where} is longer than {MAX_STRING_BYTES} bytes")
     return value
 
 
@@ -240,8 +275,9 @@ def field(owner, key, kind, where, optional=False):
 def array_of(owner, key, kind, where, optional=False):
     items = field(owner, key, "array", where, optional)
     if items is not None:
-        require(len(items) <= MAX_ENTRIES or key in ("xxh3", "stored"), "section 10",
-                f"'{key}' of {where} has more than {MAX_ENTRIES} entries")
+        require(
+            len(items) <= MAX_ENTRIES or key in ("xxh3", "stored"), "section 10",
+            f"'{key}' of {where} has more than {MAX_ENTRIES} entries")
         for i, item in enumerate(items):
             check_value(item, kind, f"entry {i} of '{key}' of {where}")
     return items
@@ -252,8 +288,10 @@ def check_names(entries, what):
     for i, entry in enumerate(entries):
         name = field(entry, "name", "string", f"{what} {i}")
         # R15: length, characters, and no name twice.
-        require(1 <= len(name.encode()) <= MAX_NAME_BYTES, "R15", f"the name of {what} {i} is not 1 to 1024 bytes long")
-        require(not re.search("[\x00-\x1f\x7f]", name), "R15", f"{what} '{printable(name)}' has a control character")
+        require(1 <= len(name.encode()) <= MAX_NAME_BYTES, "R15",
+                f"the name of {what} {i} is not 1 to 1024 bytes long")
+        require(not re.search("[\x00-\x1f\x7f]", name), "R15",
+                f"{what} '{printable(name)}' has a control character")
         require(name not in seen, "R15", f"there are two {what}s '{printable(name)}'")
         seen.add(name)
 
@@ -297,17 +335,33 @@ def check_quantization(quantization):
     # R16: the threshold is finite, not negative, and the exact value of a float32.
     with numpy.errstate(over="ignore"):
         is_float32 = float(numpy.float32(threshold)) == threshold
-    require(threshold >= 0 and is_float32, "R16", f"threshold {threshold} is not a finite float32 from 0 on")
+    require(threshold >= 0 and is_float32, "R16",
+            f"threshold {threshold} is not a finite float32 from 0 on")
     # R16: methods with one scale for the whole tensor know no scope `token`.
     if quantization["method"] in ("tensor-wise", "zeropoint-tensor"):
-        require(quantization["scope"] == "batch", "R16", f"method {quantization['method']} does not come with scope token")
+        require(quantization["scope"] == "batch", "R16",
+                f"method {quantization['method']} does not come with scope token")
 
 
-# ---- 6. Tensors and assets -----------------------------------------------------------------------------------------
+# ---- 6. Tensors and assets -----------------------------------------------------------------------
 
 DTYPES = {  # BF16 and the F8 types have no numpy type: their bits
-    "BOOL": "?", "U8": "<u1", "I8": "<i1", "I16": "<i2", "U16": "<u2", "F16": "<f2", "BF16": "<u2", "I32": "<i4",
-    "U32": "<u4", "F32": "<f4", "I64": "<i8", "U64": "<u8", "F64": "<f8", "F8_E4M3": "<u1", "F8_E5M2": "<u1"}
+    "BOOL": "?",
+    "U8": "<u1",
+    "I8": "<i1",
+    "I16": "<i2",
+    "U16": "<u2",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I32": "<i4",
+    "U32": "<u4",
+    "F32": "<f4",
+    "I64": "<i8",
+    "U64": "<u8",
+    "F64": "<f8",
+    "F8_E4M3": "<u1",
+    "F8_E5M2": "<u1"
+}
 MAX_RANK = 8
 MAX_CHUNK_BYTES = 64 * MIB
 MAX_ASSET_BYTES = GIB
@@ -319,7 +373,7 @@ Chunk = collections.namedtuple("Chunk", "raw_bytes stored_bytes xxh3 offset")
 
 
 class Entry:
-    """One tensor or asset of the manifest, checked. An asset is one row of `size` bytes, in one chunk."""
+    """One tensor or asset of the manifest, checked. An asset is one row of `size` bytes."""
 
     def __init__(self, item, is_asset, in_index):
         self.name = item["name"]
@@ -333,7 +387,8 @@ class Entry:
         self.xxh3 = array_of(item, "xxh3", "string", self.label)
         # R13: `shard` is a key of entries in an index.
         self.shard = field(item, "shard", "size", self.label, optional=not in_index)
-        require(in_index or self.shard is None, "R13", f"{self.label} has a 'shard', but the file is no index")
+        require(in_index or self.shard is None, "R13",
+                f"{self.label} has a 'shard', but the file is no index")
         self._check_chunk_rows()
         self._check_stored()
         self._check_chunk_sizes()
@@ -350,12 +405,16 @@ class Entry:
             self.dtype = field(item, "dtype", "string", self.label)
             self.shape = tuple(array_of(item, "shape", "size", self.label))
             # R17: a known type, few dimensions, a size below 2^63.
-            require(self.dtype in DTYPES, "R17", f"{self.label}: dtype '{printable(self.dtype)}' is not known")
-            require(len(self.shape) <= MAX_RANK, "R17", f"{self.label}: {len(self.shape)} dimensions, 8 are allowed")
+            require(self.dtype in DTYPES, "R17",
+                    f"{self.label}: dtype '{printable(self.dtype)}' is not known")
+            require(
+                len(self.shape) <= MAX_RANK, "R17",
+                f"{self.label}: {len(self.shape)} dimensions, 8 are allowed")
             self.itemsize = numpy.dtype(DTYPES[self.dtype]).itemsize
             self.rows = math.prod(self.shape[:-1])
             size = math.prod(self.shape) * self.itemsize
-            require(max(self.rows, size) < 1 << 63, "R17", f"{self.label}: its size overflows 63 bits")
+            require(
+                max(self.rows, size) < 1 << 63, "R17", f"{self.label}: its size overflows 63 bits")
             self.row_bytes = (self.shape[-1] if self.shape else 1) * self.itemsize
             self.chunk_rows = field(item, "chunk_rows", "size", self.label)
             self.matrix_rows = field(item, "matrix_rows", "size", self.label, optional=True)
@@ -366,37 +425,46 @@ class Entry:
         require(self.chunk_rows >= 1, "R19", f"{self.label}: chunk_rows is 0")
         group = self.rows
         if self.matrix_rows is not None:
-            require(self.matrix_rows >= 1 and self.rows % self.matrix_rows == 0, "R19",
-                    f"{self.label}: matrix_rows {self.matrix_rows} does not divide {self.rows} rows")
+            require(
+                self.matrix_rows >= 1 and self.rows % self.matrix_rows == 0, "R19",
+                f"{self.label}: matrix_rows {self.matrix_rows} does not divide {self.rows} rows")
             group = self.matrix_rows
         self._group_rows = group
         is_empty = self.raw_bytes == 0
         self.num_chunks = 0 if is_empty else self.rows // group * ceil_div(group, self.chunk_rows)
-        require(len(self.xxh3) == self.num_chunks, "R19",
-                f"{self.label}: {len(self.xxh3)} digests for {self.num_chunks} chunks")
+        require(
+            len(self.xxh3) == self.num_chunks, "R19",
+            f"{self.label}: {len(self.xxh3)} digests for {self.num_chunks} chunks")
         for digest in self.xxh3:
-            require(HEX16.fullmatch(digest), "R19", f"{self.label}: digest '{printable(digest)}' is not 16 hex digits")
+            require(HEX16.fullmatch(digest), "R19",
+                    f"{self.label}: digest '{printable(digest)}' is not 16 hex digits")
 
     def _check_stored(self):
         # R18: the stored sizes.
         if self.codec is None:
             require(self.stored is None, "R18", f"{self.label} has 'stored' without a codec")
-            require(self.bytes == self.raw_bytes, "R18", f"{self.label}: bytes is {self.bytes}, not {self.raw_bytes}")
+            require(self.bytes == self.raw_bytes, "R18",
+                    f"{self.label}: bytes is {self.bytes}, not {self.raw_bytes}")
             return
-        require(self.codec == "zstd", "R18", f"{self.label}: codec '{printable(self.codec)}' is not known")
+        require(self.codec == "zstd", "R18",
+                f"{self.label}: codec '{printable(self.codec)}' is not known")
         require(self.stored is not None and len(self.stored) == self.num_chunks, "R18",
                 f"{self.label}: 'stored' does not have {self.num_chunks} entries")
         for i, (stored, raw) in enumerate(zip(self.stored, self._raw_sizes())):
-            require(1 <= stored <= raw, "R18", f"{self.label}: chunk {i} of {raw} bytes is stored in {stored}")
-        require(self.bytes == sum(self.stored), "R18", f"{self.label}: bytes is {self.bytes}, not {sum(self.stored)}")
+            require(1 <= stored <= raw, "R18",
+                    f"{self.label}: chunk {i} of {raw} bytes is stored in {stored}")
+        require(self.bytes == sum(self.stored), "R18",
+                f"{self.label}: bytes is {self.bytes}, not {sum(self.stored)}")
 
     def _check_chunk_sizes(self):
         # R20: chunks can be read without much memory.
         rows = min(self.chunk_rows, self._group_rows)
         raw = rows * self.row_bytes
-        require(rows <= 1 or raw <= MAX_CHUNK_BYTES, "R20", f"{self.label}: chunks of {rows} rows have {raw} bytes")
+        require(rows <= 1 or raw <= MAX_CHUNK_BYTES, "R20",
+                f"{self.label}: chunks of {rows} rows have {raw} bytes")
         if self.codec is not None and raw > MAX_CHUNK_BYTES:  # then it is of one row
-            require(all(stored == raw for stored in self.stored), "R20", f"{self.label}: compressed chunks of {raw} bytes")
+            require(all(stored == raw for stored in self.stored), "R20",
+                    f"{self.label}: compressed chunks of {raw} bytes")
 
     def _raw_sizes(self):
         """Raw size of each chunk: full ones, and a shorter last one in each group of rows."""
@@ -422,7 +490,8 @@ def check_places(entries):
     for entry in entries:
         # R21: each payload follows the one before at its alignment, which goes by its raw size.
         place = round_up(end, 4096 if entry.raw_bytes >= BIG_PAYLOAD else 64)
-        require(entry.offset == place, "R21", f"{entry.label} is at {entry.offset}, its place is {place}")
+        require(entry.offset == place, "R21",
+                f"{entry.label} is at {entry.offset}, its place is {place}")
         end = place + entry.bytes
     return round_up(end, 64)
 
@@ -442,24 +511,34 @@ def zstd_frame_bytes(data, label):
 def decompress(stored, raw_bytes, label):
     try:
         frame = zstandard.get_frame_parameters(stored)
-        # R24: one frame without dictionary and a small window gives exactly the chunk, and nothing follows.
+        # R24: one frame without dictionary and a small window gives exactly the chunk, and nothing
+        # follows.
         require(frame.dict_id == 0, "R24", f"{label}: the zstd frame needs a dictionary")
-        require(frame.window_size <= MAX_WINDOW_BYTES, "R24", f"{label}: the zstd frame needs a window above 64 MiB")
-        require(frame.content_size in (raw_bytes, zstandard.CONTENTSIZE_UNKNOWN), "R24",
-                f"{label}: the zstd frame says {frame.content_size} bytes, the chunk has {raw_bytes}")
-        require(zstd_frame_bytes(stored, label) == len(stored), "R24", f"{label}: the zstd frame does not fill its chunk")
-        raw = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompress(stored, max_output_size=raw_bytes)
+        require(frame.window_size <= MAX_WINDOW_BYTES, "R24",
+                f"{label}: the zstd frame needs a window above 64 MiB")
+        require(
+            frame.content_size in (raw_bytes, zstandard.CONTENTSIZE_UNKNOWN), "R24",
+            f"{label}: the zstd frame says {frame.content_size} bytes, the chunk has {raw_bytes}")
+        require(
+            zstd_frame_bytes(stored, label) == len(stored), "R24",
+            f"{label}: the zstd frame does not fill its chunk")
+        raw = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompress(
+            stored, max_output_size=raw_bytes)
     except zstandard.ZstdError as error:
         raise FormatError("R24", f"{label}: not a zstd frame: {error}") from None
-    require(len(raw) == raw_bytes, "R24", f"{label}: the zstd frame gives {len(raw)} bytes, the chunk has {raw_bytes}")
+    require(
+        len(raw) == raw_bytes, "R24",
+        f"{label}: the zstd frame gives {len(raw)} bytes, the chunk has {raw_bytes}")
     return raw
 
 
 def read_chunk(data, chunk, label):
     stored = bytes(data[chunk.offset:chunk.offset + chunk.stored_bytes])
     # R23: the digest, before anything is decompressed.
-    require(xxhash.xxh3_64_hexdigest(stored) == chunk.xxh3, "R23", f"{label} does not have its digest")
-    return stored if chunk.stored_bytes == chunk.raw_bytes else decompress(stored, chunk.raw_bytes, label)
+    require(
+        xxhash.xxh3_64_hexdigest(stored) == chunk.xxh3, "R23", f"{label} does not have its digest")
+    return stored if chunk.stored_bytes == chunk.raw_bytes else decompress(
+        stored, chunk.raw_bytes, label)
 
 
 def read_payload(data, entry):
@@ -471,14 +550,14 @@ def read_payload(data, entry):
 def padding_findings(data, entries, manifest_offset):
     # R22: whatever is no payload is zero.
     end = HEADER_BYTES
-    for start, after, label in [(e.offset, e.offset + e.bytes, e.label) for e in entries] + [
-            (manifest_offset, None, "the manifest")]:
+    for start, after, label in [(e.offset, e.offset + e.bytes, e.label) for e in entries
+                               ] + [(manifest_offset, None, "the manifest")]:
         if any(data[end:start]):
             yield FormatError("R22", f"padding before {label}, from {end} to {start}, is not zero")
         end = after
 
 
-# ---- 7. Values -----------------------------------------------------------------------------------------------------
+# ---- 7. Values -----------------------------------------------------------------------------------
 
 SMALLEST_SCALE = {"absmax": numpy.float32(127 * 2.0**-126), "step": numpy.float32(2.0**-126)}
 
@@ -491,14 +570,17 @@ def value_findings(file, module):
     # R26: scales.
     is_good = numpy.isfinite(scales) & ((scales == 0) | (scales >= SMALLEST_SCALE[convention]))
     if not is_good.all():
-        yield FormatError("R26", f"{label}: scale {scales[~is_good][0]} is not 0 or a finite one from the smallest on")
+        yield FormatError(
+            "R26",
+            f"{label}: scale {scales[~is_good][0]} is not 0 or a finite one from the smallest on")
     if convention == "absmax" and codes[scales == 0].any():
         yield FormatError("R26", f"{label}: a row of scale 0 has codes that are not")
     # R27: codes.
     if not scheme.get("full_range", False) and (codes == -128).any():
         yield FormatError("R27", f"{label}: a code is -128, without full_range")
     # R28: the sums of the codes.
-    if not numpy.array_equal(file.tensor(scheme["code_sum"]), codes.sum(axis=-1, dtype=numpy.int64)):
+    if not numpy.array_equal(file.tensor(scheme["code_sum"]), codes.sum(axis=-1,
+                                                                        dtype=numpy.int64)):
         yield FormatError("R28", f"{label}: code_sum is not the sum of each row's codes")
     # R29: kept columns and zero points.
     if "kept" in module:
@@ -514,9 +596,12 @@ def value_findings(file, module):
         yield FormatError("R27", f"{label}: a padding code is not zero")
 
 
-# ---- 8. Modules ----------------------------------------------------------------------------------------------------
+# ---- 8. Modules ----------------------------------------------------------------------------------
 
-KINDS = ["linear", "experts", "embedding", "norm", "head", "convolution", "router", "position", "buffer", "other"]
+KINDS = [
+    "linear", "experts", "embedding", "norm", "head", "convolution", "router", "position", "buffer",
+    "other"
+]
 LAYOUTS = ["plain", "vnni16x4-1"]
 
 
@@ -529,25 +614,27 @@ def check_scheme_types(scheme, label):
     label = f"the scheme of {label}"
     field(scheme, "name", "string", label)
     codes = field(scheme, "codes", "object", label)
-    for key, kind in (("tensor", "string"), ("bits", "size"), ("signed", "bool"), ("layout", "string")):
+    for key, kind in (("tensor", "string"), ("bits", "size"), ("signed", "bool"), ("layout",
+                                                                                   "string")):
         field(codes, key, kind, f"codes in {label}")
     field(scheme, "full_range", "bool", label, optional=True)
     scales = field(scheme, "scales", "object", label)
-    for key, kind in (("tensor", "string"), ("axis", "size"), ("group_size", "size"), ("convention", "string"),
-                      ("dtype", "string")):
+    for key, kind in (("tensor", "string"), ("axis", "size"), ("group_size", "size"),
+                      ("convention", "string"), ("dtype", "string")):
         field(scales, key, kind, f"scales in {label}")
     field(scheme, "code_sum", "string", label)
     field(scheme, "zero_point", "string", label, optional=True)
 
 
 def check_module_types(module, label):
-    """R13 and R14 for one module. Only what the page calls optional, absent or conditional may be missing."""
+    """R13 and R14 for one module; the page says which keys may be absent."""
     kind = known_kind(field(module, "kind", "string", label))
     is_quantized = field(module, "quantized", "bool", label)
     field(module, "reason", "string", label)
     for key in ("in_features", "out_features"):
         value = field(module, key, "size", label, optional=True)
-        require(value is None or value <= MAX_FEATURES, "section 10", f"'{key}' of {label} is above 2^24")
+        require(value is None or value <= MAX_FEATURES, "section 10",
+                f"'{key}' of {label} is above 2^24")
     field(module, "experts", "size", label, optional=kind != "experts")
     for key in ("source_tensor", "source_dtype", "weight", "bias", "tied_to"):
         field(module, key, "string", label, optional=True)
@@ -571,16 +658,20 @@ def check_module_types(module, label):
 def check_scheme(module, label):
     # R30: a quantized module has a scheme that the reader knows, and its sizes.
     require("scheme" in module, "R30", f"{label} is quantized, but has no scheme")
-    require("in_features" in module and "out_features" in module, "R30", f"{label} is quantized, but has no sizes")
+    require("in_features" in module and "out_features" in module, "R30",
+            f"{label} is quantized, but has no sizes")
     scheme = module["scheme"]
     codes, scales = scheme["codes"], scheme["scales"]
-    require(scheme["name"] == "int8-rows", "R30", f"{label}: scheme '{printable(scheme['name'])}' is not known")
-    require(codes["layout"] in LAYOUTS, "R30", f"{label}: layout '{printable(codes['layout'])}' is not known")
+    require(scheme["name"] == "int8-rows", "R30",
+            f"{label}: scheme '{printable(scheme['name'])}' is not known")
+    require(codes["layout"] in LAYOUTS, "R30",
+            f"{label}: layout '{printable(codes['layout'])}' is not known")
     require(scales["convention"] in SMALLEST_SCALE, "R30",
             f"{label}: convention '{printable(scales['convention'])}' is not known")
-    is_int8_rows = (codes["bits"], codes["signed"], scales["axis"], scales["group_size"], scales["dtype"]) == (
-        8, True, 0, 0, "F32")
-    require(is_int8_rows, "R30", f"{label}: bits, signed, axis, group_size and dtype are not those of int8-rows")
+    is_int8_rows = (codes["bits"], codes["signed"], scales["axis"], scales["group_size"],
+                    scales["dtype"]) == (8, True, 0, 0, "F32")
+    require(is_int8_rows, "R30",
+            f"{label}: bits, signed, axis, group_size and dtype are not those of int8-rows")
 
 
 def check_scheme_tensors(module, check_tensor):
@@ -591,7 +682,8 @@ def check_scheme_tensors(module, check_tensor):
     if scheme["codes"]["layout"] == "plain":
         check_tensor(scheme["codes"]["tensor"], ["I8"], matrices + (rows, columns))
     else:
-        check_tensor(scheme["codes"]["tensor"], ["I8"], (ceil_div(rows, 16), ceil_div(columns, 64) * 16, 16, 4))
+        check_tensor(scheme["codes"]["tensor"], ["I8"],
+                     (ceil_div(rows, 16), ceil_div(columns, 64) * 16, 16, 4))
     check_tensor(scheme["scales"]["tensor"], ["F32"], matrices + (rows,))
     check_tensor(scheme["code_sum"], ["I32"], matrices + (rows,))
     if "zero_point" in scheme:
@@ -602,11 +694,13 @@ def check_kept(module, label, tensors, check_tensor):
     # R33: where kept columns may come.
     require(module["quantized"] and known_kind(module["kind"]) == "linear", "R33",
             f"{label} has kept columns, but is no quantized linear")
-    require(module["scheme"]["scales"]["convention"] == "absmax", "R33", f"{label}: kept columns need convention absmax")
+    require(module["scheme"]["scales"]["convention"] == "absmax", "R33",
+            f"{label}: kept columns need convention absmax")
     index = module["kept"]["index"]
     check_tensor(index, ["I32"], None)
     shape = tensors[index].shape
-    require(len(shape) == 1, "R30", f"{label}: tensor '{printable(index)}' does not have one dimension")
+    require(
+        len(shape) == 1, "R30", f"{label}: tensor '{printable(index)}' does not have one dimension")
     require(1 <= shape[0] <= module["in_features"], "R33", f"{label}: {shape[0]} kept columns")
     check_tensor(module["kept"]["weight"], ["F16", "BF16"], (shape[0], module["out_features"]))
 
@@ -616,9 +710,11 @@ def check_methods(module, label, method):
     scheme = module["scheme"]
     convention = scheme["scales"]["convention"]
     is_zeropoint = method.startswith("zeropoint-")
-    require(("zero_point" in scheme) == is_zeropoint, "R34",
-            f"{label}: zero_point is {'absent' if is_zeropoint else 'present'} under method {method}")
-    require(not is_zeropoint or convention == "step", "R34", f"{label}: method {method} needs convention step")
+    require(
+        ("zero_point" in scheme) == is_zeropoint, "R34",
+        f"{label}: zero_point is {'absent' if is_zeropoint else 'present'} under method {method}")
+    require(not is_zeropoint or convention == "step", "R34",
+            f"{label}: method {method} needs convention step")
     require(method not in ("tensor-wise", "row-wise") or convention == "absmax", "R34",
             f"{label}: method {method} needs convention absmax")
 
@@ -629,17 +725,19 @@ def check_module(module, tensors, modules, method):
 
     def check_tensor(name, dtypes=None, shape=None):
         # R30: the tensor is there, with the dtype and shape of the table.
-        require(name in tensors, "R30", f"{label} names tensor '{printable(name)}', which is not there")
+        require(name in tensors, "R30",
+                f"{label} names tensor '{printable(name)}', which is not there")
         tensor = tensors[name]
         require(dtypes is None or tensor.dtype in dtypes, "R30",
-                f"{label}: tensor '{printable(name)}' is {tensor.dtype}, not {' or '.join(dtypes or ())}")
+                f"{label}: tensor '{printable(name)}' is {tensor.dtype}, not one of {dtypes}")
         require(shape is None or tensor.shape == shape, "R30",
                 f"{label}: tensor '{printable(name)}' has shape {tensor.shape}, not {shape}")
 
     if module["quantized"]:
         check_scheme(module, label)
         check_scheme_tensors(module, check_tensor)
-    for name in [module[key] for key in ("weight", "bias") if key in module] + module.get("tensors", []):
+    for name in [module[key] for key in ("weight", "bias") if key in module] + module.get(
+            "tensors", []):
         check_tensor(name)
     if "bias" in module and "out_features" in module:
         matrices = (module["experts"],) if known_kind(module["kind"]) == "experts" else ()
@@ -647,8 +745,10 @@ def check_module(module, tensors, modules, method):
     # R32: a tie leads to a module with a weight of its own.
     if "tied_to" in module:
         target = modules.get(module["tied_to"])
-        require(target is not None, "R32", f"{label} is tied to '{printable(module['tied_to'])}', which is not there")
-        require("tied_to" not in target, "R32", f"{label} is tied to '{printable(target['name'])}', which is tied itself")
+        require(target is not None, "R32",
+                f"{label} is tied to '{printable(module['tied_to'])}', which is not there")
+        require("tied_to" not in target, "R32",
+                f"{label} is tied to '{printable(target['name'])}', which is tied itself")
     if "kept" in module:
         check_kept(module, label, tensors, check_tensor)
     if module["quantized"]:
@@ -667,16 +767,18 @@ def to_float32(array, dtype):
     return array.astype(numpy.float32)
 
 
-# ---- 9. Shards and the index ---------------------------------------------------------------------------------------
+# ---- 9. Shards and the index ---------------------------------------------------------------------
 
 
 def open_shards(index):
     """The shards of an index, opened and compared with it."""
     count = index.header.shard_count
     items = index.manifest["shards"]
-    require(index.header.manifest_offset == HEADER_BYTES, "R37", "an index has payloads: its manifest is not at 128")
+    require(index.header.manifest_offset == HEADER_BYTES, "R37",
+            "an index has payloads: its manifest is not at 128")
     # R9: the header counts the shards.
-    require(len(items) == count, "R9", f"shard_count is {count}, the index names {len(items)} shards")
+    require(
+        len(items) == count, "R9", f"shard_count is {count}, the index names {len(items)} shards")
     for entry in index.entries.values():
         require(entry.shard < count, "R37", f"{entry.label} is in shard {entry.shard} of {count}")
     for number in range(count):
@@ -688,23 +790,29 @@ def open_shards(index):
 def open_shard(index, number, item):
     where = f"shard {number}"
     name = field(item, "name", "string", where)
-    size, digest = field(item, "bytes", "size", where), field(item, "manifest_xxh3", "string", where)
+    size, digest = field(item, "bytes", "size", where), field(item, "manifest_xxh3", "string",
+                                                              where)
     # R35: in the folder of the index.
     require(is_base_name(name), "R35", f"{where}: '{printable(name)}' is not a base name")
     label = f"shard '{printable(name)}'"
     path = os.path.join(os.path.dirname(index.path), name)
     # R36: the file is the one that the index means.
     require(os.path.isfile(path), "R36", f"{label} is missing")
-    require(os.path.getsize(path) == size, "R36", f"{label} has {os.path.getsize(path)} bytes, the index says {size}")
+    require(
+        os.path.getsize(path) == size, "R36",
+        f"{label} has {os.path.getsize(path)} bytes, the index says {size}")
     shard = File(path)
     header = shard.header
-    require(header.manifest_xxh3.hex() == digest, "R36", f"{label} has another manifest than the index says")
+    require(header.manifest_xxh3.hex() == digest, "R36",
+            f"{label} has another manifest than the index says")
     require((header.shard_index, header.shard_count) == (number, index.header.shard_count), "R36",
             f"{label} says it is {header.shard_index} of {header.shard_count}")
     require("shards" not in shard.manifest, "R36", f"{label} is an index")
     # R36: and so are its tensors and assets.
     for key in ("tensors", "assets"):
-        said = [{k: v for k, v in e.items() if k != "shard"} for e in index.manifest[key] if e["shard"] == number]
+        said = [{
+            k: v for k, v in e.items() if k != "shard"
+        } for e in index.manifest[key] if e["shard"] == number]
         require(said == shard.manifest[key], "R36", f"{label} has other {key} than the index says")
     return shard
 
@@ -718,14 +826,15 @@ def check_shards_together(index):
     together = FEATURE["index"]
     for shard in index.shards:
         together |= shard.header.required_features
-    require(together == index.header.required_features, "R10", "the features of the index are not those of its shards")
+    require(together == index.header.required_features, "R10",
+            "the features of the index are not those of its shards")
 
 
-# ---- The file ------------------------------------------------------------------------------------------------------
+# ---- The file ------------------------------------------------------------------------------------
 
 
 class File:
-    """One .8vo file, checked except for its payloads; tensor(), asset() and verify() check those they read."""
+    """One .8vo file, checked but for its payloads; tensor(), asset() and verify() check those."""
 
     def __init__(self, path):
         self.path = os.fspath(path)
@@ -755,7 +864,8 @@ class File:
         if not self.is_index:
             start = check_places(self.entries.values())
             # R21: the manifest follows the payloads.
-            require(header.manifest_offset == start, "R21", f"the manifest is at {header.manifest_offset}, not {start}")
+            require(header.manifest_offset == start, "R21",
+                    f"the manifest is at {header.manifest_offset}, not {start}")
         for module in manifest["modules"]:
             check_module_types(module, f"module '{printable(module['name'])}'")
         self.modules = [dict(m, kind=known_kind(m["kind"])) for m in manifest["modules"]]
@@ -806,7 +916,7 @@ class File:
         return self.tensor(self._modules[module_name]["scheme"]["scales"]["tensor"])
 
     def dequantized(self, module_name):
-        """float32, the shape of codes(): computed in float64 and rounded once. Kept columns are put back."""
+        """float32, the shape of codes(): in float64, rounded once; kept columns are put back."""
         module = self._modules[module_name]
         scheme = module["scheme"]
         weight = self.codes(module_name).astype(numpy.float64)
@@ -826,7 +936,8 @@ class File:
         """Everything that a digest or a rule covers; the findings as FormatError."""
         if self.is_index:
             return [finding for shard in self.shards for finding in shard.verify()]
-        findings = list(padding_findings(self._data, self.entries.values(), self.header.manifest_offset))
+        findings = list(
+            padding_findings(self._data, self.entries.values(), self.header.manifest_offset))
         broken = set()
         for entry in self.entries.values():
             for i, chunk in enumerate(entry.chunks()):
@@ -856,10 +967,15 @@ def dump(file, out):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Read a .8vo file, independently of the C++ reader.")
+    parser = argparse.ArgumentParser(
+        description="Read a .8vo file, independently of the C++ reader.")
     parser.add_argument("file")
-    parser.add_argument("--verify", action="store_true", help="check all digests, padding and values")
-    parser.add_argument("--dump", action="store_true", help="print each tensor's name, dtype, shape and XXH3-64")
+    parser.add_argument("--verify",
+                        action="store_true",
+                        help="check all digests, padding and values")
+    parser.add_argument("--dump",
+                        action="store_true",
+                        help="print each tensor's name, dtype, shape and XXH3-64")
     options = parser.parse_args()
     try:
         file = open_8vo(options.file)

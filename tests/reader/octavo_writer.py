@@ -1,7 +1,7 @@
 """A small writer of .8vo files, written from docs/format.md alone: what the C++ reader must open.
 
-A Draft is a file in the making: header fields, manifest and payloads. build() turns it into bytes. Every field can be
-changed between, before or after the digests are computed, so that tests can break one rule and no other.
+A Draft is a file in the making: header fields, manifest and payloads. build() turns it into bytes.
+Every field can be changed before that, so that tests can break one rule and no other.
 
 `python3 octavo_writer.py FOLDER` writes one file for each function in SAMPLES.
 """
@@ -17,10 +17,37 @@ import zstandard
 
 MAGIC = b"\x898VO\r\n\x1a\n"
 HEADER = struct.Struct("<8sHHIQQQQQII16s32s")
-ITEM_BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4,
-              "I64": 8, "U64": 8, "F64": 8, "F8_E4M3": 1, "F8_E5M2": 1}
-NUMPY_NAMES = {"bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "uint16": "U16", "float16": "F16",
-               "int32": "I32", "uint32": "U32", "float32": "F32", "int64": "I64", "uint64": "U64", "float64": "F64"}
+ITEM_BYTES = {
+    "BOOL": 1,
+    "U8": 1,
+    "I8": 1,
+    "I16": 2,
+    "U16": 2,
+    "F16": 2,
+    "BF16": 2,
+    "I32": 4,
+    "U32": 4,
+    "F32": 4,
+    "I64": 8,
+    "U64": 8,
+    "F64": 8,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1
+}
+NUMPY_NAMES = {
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "int16": "I16",
+    "uint16": "U16",
+    "float16": "F16",
+    "int32": "I32",
+    "uint32": "U32",
+    "float32": "F32",
+    "int64": "I64",
+    "uint64": "U64",
+    "float64": "F64"
+}
 
 
 def round_up(value, multiple):
@@ -37,7 +64,8 @@ def to_json(manifest):
 
 def chunk_sizes(rows, row_bytes, chunk_rows, matrix_rows):
     group = matrix_rows or rows
-    sizes = [min(chunk_rows, group - first) * row_bytes for first in range(0, group, chunk_rows)] if group else []
+    sizes = [min(chunk_rows, group - first) * row_bytes for first in range(0, group, chunk_rows)
+            ] if group else []
     return sizes * (rows // group) if rows * row_bytes else []
 
 
@@ -60,17 +88,51 @@ class Draft:
     def __init__(self, method="vector-wise"):
         self.manifest = {
             "converter": "octavo_writer.py 1.0",
-            "source": {"format": "safetensors", "model_type": "gpt2", "architecture": "GPT2LMHeadModel",
-                       "known_architecture": True,
-                       "files": [{"name": "model.safetensors", "bytes": 1, "xxh3": xxhash.xxh3_128_hexdigest(b"x")}]},
-            "quantization": {"method": method, "compat": "none", "threshold": 6, "scope": "batch",
-                             "row_rule": "inlier_columns", "activations": "asymmetric", "weights_via_fp16": False,
-                             "activations_via_fp16": False},
-            "modules": [], "tensors": [], "assets": []}
-        self.header = {"magic": MAGIC, "version_major": 1, "version_minor": 0, "header_bytes": 128, "features": None,
-                       "optional_features": 0, "file_bytes": None, "manifest_offset": None, "manifest_bytes": None,
-                       "shard_index": 0, "shard_count": 1, "manifest_xxh3": None, "reserved": bytes(32),
-                       "commit": None}
+            "source": {
+                "format":
+                    "safetensors",
+                "model_type":
+                    "gpt2",
+                "architecture":
+                    "GPT2LMHeadModel",
+                "known_architecture":
+                    True,
+                "files": [{
+                    "name": "model.safetensors",
+                    "bytes": 1,
+                    "xxh3": xxhash.xxh3_128_hexdigest(b"x")
+                }]
+            },
+            "quantization": {
+                "method": method,
+                "compat": "none",
+                "threshold": 6,
+                "scope": "batch",
+                "row_rule": "inlier_columns",
+                "activations": "asymmetric",
+                "weights_via_fp16": False,
+                "activations_via_fp16": False
+            },
+            "modules": [],
+            "tensors": [],
+            "assets": []
+        }
+        self.header = {
+            "magic": MAGIC,
+            "version_major": 1,
+            "version_minor": 0,
+            "header_bytes": 128,
+            "features": None,
+            "optional_features": 0,
+            "file_bytes": None,
+            "manifest_offset": None,
+            "manifest_bytes": None,
+            "shard_index": 0,
+            "shard_count": 1,
+            "manifest_xxh3": None,
+            "reserved": bytes(32),
+            "commit": None
+        }
         self.payloads = {"tensors": [], "assets": []}
         self.raw_bytes = {"tensors": [], "assets": []}
         self.raw_sizes = {"tensors": [], "assets": []}  # they decide the alignment
@@ -88,14 +150,25 @@ class Draft:
         rows = int(numpy.prod(shape[:-1], dtype=int))
         row_bytes = (shape[-1] if shape else 1) * ITEM_BYTES[dtype]
         chunks = split(raw, chunk_sizes(rows, row_bytes, chunk_rows, matrix_rows), codec)
-        entry = {"name": name, "dtype": dtype, "shape": shape, "offset": 0, "bytes": 0, "chunk_rows": chunk_rows}
+        entry = {
+            "name": name,
+            "dtype": dtype,
+            "shape": shape,
+            "offset": 0,
+            "bytes": 0,
+            "chunk_rows": chunk_rows
+        }
         if matrix_rows:
             entry["matrix_rows"] = matrix_rows
         return self._add("tensors", entry, chunks, codec, len(raw))
 
     def asset(self, name, raw, codec=None):
-        return self._add("assets", {"name": name, "size": len(raw), "offset": 0, "bytes": 0},
-                         split(raw, [len(raw)] if raw else [], codec), codec, len(raw))
+        return self._add("assets", {
+            "name": name,
+            "size": len(raw),
+            "offset": 0,
+            "bytes": 0
+        }, split(raw, [len(raw)] if raw else [], codec), codec, len(raw))
 
     def _add(self, key, entry, chunks, codec, raw_bytes):
         if codec:
@@ -113,7 +186,8 @@ class Draft:
     def place(self):
         """Gives each payload its offset."""
         end = 128
-        for (entry, payload), raw in zip(self.entries(), self.raw_sizes["tensors"] + self.raw_sizes["assets"]):
+        for (entry, payload), raw in zip(self.entries(),
+                                         self.raw_sizes["tensors"] + self.raw_sizes["assets"]):
             entry["offset"] = align(end, raw)
             end = entry["offset"] + len(payload)
         return round_up(end, 64)
@@ -133,15 +207,21 @@ class Draft:
     def features(self):
         manifest = self.manifest
         schemes = [m["scheme"] for m in manifest["modules"] if "scheme" in m]
-        bits = [any("codec" in e for e in manifest["tensors"] + manifest["assets"]), "shards" in manifest,
-                any(s.get("full_range") for s in schemes), any(s["codes"]["layout"] != "plain" for s in schemes),
-                manifest["quantization"]["method"] != "vector-wise", any("kept" in m for m in manifest["modules"])]
+        bits = [
+            any("codec" in e for e in manifest["tensors"] + manifest["assets"]), "shards"
+            in manifest,
+            any(s.get("full_range") for s in schemes),
+            any(s["codes"]["layout"] != "plain" for s in schemes),
+            manifest["quantization"]["method"] != "vector-wise",
+            any("kept" in m for m in manifest["modules"])
+        ]
         return sum(1 << i for i, bit in enumerate(bits) if bit)
 
     def body(self):
         """Payloads and padding from byte 128 on, at the offsets that place() gives."""
         data = b""
-        for (_, payload), raw in zip(self.entries(), self.raw_sizes["tensors"] + self.raw_sizes["assets"]):
+        for (_, payload), raw in zip(self.entries(),
+                                     self.raw_sizes["tensors"] + self.raw_sizes["assets"]):
             data = data.ljust(align(128 + len(data), raw) - 128, b"\0") + payload
         return data.ljust(round_up(len(data), 64), b"\0")
 
@@ -150,19 +230,29 @@ class Draft:
         body = self.body() if body is None else body
         text = to_json(self.manifest) if text is None else text
         fields = dict(self.header)
-        right = {"manifest_offset": 128 + len(body), "manifest_bytes": len(text),
-                 "file_bytes": 128 + len(body) + len(text), "manifest_xxh3": xxhash.xxh3_128_digest(text)}
+        right = {
+            "manifest_offset": 128 + len(body),
+            "manifest_bytes": len(text),
+            "file_bytes": 128 + len(body) + len(text),
+            "manifest_xxh3": xxhash.xxh3_128_digest(text)
+        }
         fields.update({key: value for key, value in right.items() if fields[key] is None})
         if fields["features"] is None:
             fields["features"] = self.features()
         commit = fields.pop("commit")
         header = HEADER.pack(*fields.values())
-        return header + (xxhash.xxh3_128_digest(header) if commit is None else commit) + body + text + tail
+        return header + (xxhash.xxh3_128_digest(header)
+                         if commit is None else commit) + body + text + tail
 
 
 def quantized_error(absmax):
-    return {"snr_db": 40.5, "max_abs_error": 0.01, "saturated_share": 0.01, "absmax_min": float(absmax.min()),
-            "absmax_max": float(absmax.max())}
+    return {
+        "snr_db": 40.5,
+        "max_abs_error": 0.01,
+        "saturated_share": 0.01,
+        "absmax_min": float(absmax.min()),
+        "absmax_max": float(absmax.max())
+    }
 
 
 def pack_vnni(codes):
@@ -172,8 +262,19 @@ def pack_vnni(codes):
     return padded.reshape(len(padded) // 16, 16, -1, 4).transpose(0, 2, 1, 3).copy()
 
 
-def add_linear(draft, name, rows=5, columns=7, experts=None, convention="absmax", layout="plain", full_range=False,
-               zero_point=False, kept=None, bias=True, codec=None, seed=0):
+def add_linear(draft,
+               name,
+               rows=5,
+               columns=7,
+               experts=None,
+               convention="absmax",
+               layout="plain",
+               full_range=False,
+               zero_point=False,
+               kept=None,
+               bias=True,
+               codec=None,
+               seed=0):
     """A quantized module with its tensors. kept: dtype of the kept columns."""
     generator = numpy.random.default_rng(seed)
     lead = (experts,) if experts else ()
@@ -187,28 +288,52 @@ def add_linear(draft, name, rows=5, columns=7, experts=None, convention="absmax"
     draft.tensor(weight, stored, matrix_rows=group, codec=codec, chunk_rows=3 if experts else 4)
     draft.tensor(weight + suffix, scales, codec=codec)
     draft.tensor(weight + "_code_sum", codes.sum(axis=-1, dtype=numpy.int32), codec=codec)
-    scheme = {"name": "int8-rows", "codes": {"tensor": weight, "bits": 8, "signed": True, "layout": layout}}
+    scheme = {
+        "name": "int8-rows",
+        "codes": {
+            "tensor": weight,
+            "bits": 8,
+            "signed": True,
+            "layout": layout
+        }
+    }
     if full_range:
         scheme["full_range"] = True
-    scheme["scales"] = {"tensor": weight + suffix, "axis": 0, "group_size": 0, "convention": convention, "dtype": "F32"}
+    scheme["scales"] = {
+        "tensor": weight + suffix,
+        "axis": 0,
+        "group_size": 0,
+        "convention": convention,
+        "dtype": "F32"
+    }
     scheme["code_sum"] = weight + "_code_sum"
     if zero_point:
-        draft.tensor(weight + "_zero_point", generator.integers(-128, 128, lead + (rows,), dtype=numpy.int32))
+        draft.tensor(weight + "_zero_point",
+                     generator.integers(-128, 128, lead + (rows,), dtype=numpy.int32))
         scheme["zero_point"] = weight + "_zero_point"
-    module = {"name": name, "kind": "experts" if experts else "linear", "quantized": True, "reason": "a linear layer",
-              "in_features": columns, "out_features": rows}
+    module = {
+        "name": name,
+        "kind": "experts" if experts else "linear",
+        "quantized": True,
+        "reason": "a linear layer",
+        "in_features": columns,
+        "out_features": rows
+    }
     if experts:
         module["experts"] = experts
     module.update(source_tensor=weight, source_dtype="F16", transposed=False)
     if bias:
-        draft.tensor(name + ".bias", generator.standard_normal(lead + (rows,)).astype(numpy.float16))
+        draft.tensor(name + ".bias",
+                     generator.standard_normal(lead + (rows,)).astype(numpy.float16))
         module["bias"] = name + ".bias"
     module["scheme"] = scheme
     if kept:
         module["kept"] = {"index": weight + "_kept_index", "weight": weight + "_kept"}
         draft.tensor(weight + "_kept_index", numpy.array([0, columns - 1], numpy.int32))
         values = numpy.array([[1.5] * rows, [-2.0] * rows], numpy.float16)
-        draft.tensor(weight + "_kept", values if kept == "F16" else values.view(numpy.uint16), dtype=kept)
+        draft.tensor(weight + "_kept",
+                     values if kept == "F16" else values.view(numpy.uint16),
+                     dtype=kept)
     module["error"] = quantized_error(scales)
     draft.manifest["modules"].append(module)
 
@@ -221,7 +346,9 @@ def add_plain(draft, name, kind, shape, dtype="F16", tied_to=None):
     if not tied_to:
         module.update(source_tensor=name + ".weight", source_dtype=dtype)
         values = numpy.arange(numpy.prod(shape), dtype=numpy.float16).reshape(shape)
-        draft.tensor(name + ".weight", values if dtype == "F16" else values.view(numpy.uint16), dtype=dtype)
+        draft.tensor(name + ".weight",
+                     values if dtype == "F16" else values.view(numpy.uint16),
+                     dtype=dtype)
     module.update(transposed=False, weight=(tied_to or name) + ".weight")
     if tied_to:
         module["tied_to"] = tied_to
@@ -229,13 +356,15 @@ def add_plain(draft, name, kind, shape, dtype="F16", tied_to=None):
 
 
 def plain():
-    """A quantized linear, an embedding with a tied head, a norm, an asset, payloads of both alignments."""
+    """A linear, an embedding with a tied head, a norm, an asset; payloads of both alignments."""
     draft = Draft()
     add_plain(draft, "wte", "embedding", (9, 7))
     add_linear(draft, "h.0.fc")
     add_plain(draft, "ln_f", "norm", (7,), dtype="BF16")
     add_plain(draft, "lm_head", "head", (9, 7), tied_to="wte")
-    draft.tensor("big", numpy.arange(65536 // 4, dtype=numpy.uint32).reshape(-1, 64), chunk_rows=100)
+    draft.tensor("big",
+                 numpy.arange(65536 // 4, dtype=numpy.uint32).reshape(-1, 64),
+                 chunk_rows=100)
     draft.asset("config.json", b'{"model_type":"gpt2"}\n')
     return draft
 
@@ -332,11 +461,16 @@ def index_of(drafts, built, names):
         index.manifest["modules"] += draft.manifest["modules"]
         for key in ("tensors", "assets"):
             for entry in draft.manifest[key]:
-                where = {k: v for k, v in entry.items() if k not in ("name", "dtype", "shape", "size")}
+                where = {
+                    k: v for k, v in entry.items() if k not in ("name", "dtype", "shape", "size")
+                }
                 what = {k: v for k, v in entry.items() if k not in where}
                 index.manifest[key].append({**what, "shard": number, **where})
-    index.manifest["shards"] = [{"name": name, "bytes": len(data), "manifest_xxh3": data[64:80].hex()}
-                                for name, data in zip(names, built)]
+    index.manifest["shards"] = [{
+        "name": name,
+        "bytes": len(data),
+        "manifest_xxh3": data[64:80].hex()
+    } for name, data in zip(names, built)]
     index.header["shard_count"] = len(drafts)
     index.header["features"] = 2
     for draft in drafts:
