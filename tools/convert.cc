@@ -142,7 +142,7 @@ Status ConvertCommand::RunConversion() {
     };
     return quant::Convert(source, output, options);
   }();
-  if (!report.ok()) return report.status();
+  if (!report.ok()) return ForceHint(report.status());
   PrintWarnings(report->warnings, progress.quiet);
   if (json) {
     Print(ToText(ReportJson(output, *report)));

@@ -63,7 +63,7 @@ void ForwardCommand::Register(CLI::App& app) {
 
 Status ForwardCommand::Write(const ForwardOutcome& outcome) const {
   const format::SafetensorsTensor y{module, outcome.y_dtype, outcome.y_shape, outcome.y};
-  return format::WriteSafetensors(output, {&y, 1}, {}, force);
+  return ForceHint(format::WriteSafetensors(output, {&y, 1}, {}, force));
 }
 
 Status ForwardCommand::Run() {

@@ -63,6 +63,12 @@ void ActivationFlags::Register(CLI::App& app) {
             "entries below the threshold (bitsandbytes')");
 }
 
+Status ForceHint(const Status& status) {
+  if (status.code() != ErrorCode::kAlreadyExists) return status;
+  if (status.message().find("--force") != std::string::npos) return status;
+  return Status(status.code(), status.message() + " (--force overwrites it)");
+}
+
 void ProgressFlags::Register(CLI::App& app) {
   auto* quiet_flag = app.add_flag("-q,--quiet", quiet, "No progress, no report, no warnings");
   app.add_flag("--progress", always, "Show progress even where standard error is not a terminal")

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "octavo/manifest.h"
+#include "octavo/result.h"
 #include "octavo/thread_pool.h"
 #include "tools/progress.h"
 
@@ -42,6 +43,9 @@ void AddChoice(CLI::App& app, const std::string& flag, std::string* value,
 
 // --threads N.
 void AddThreads(CLI::App& app, int32_t* num_threads);
+
+// Adds what --force would do to the error that the output exists already.
+Status ForceHint(const Status& status);
 
 // A decimal number that float32 holds, not negative; nan and inf are no numbers here.
 CLI::Validator NonNegativeNumber();

@@ -13,7 +13,7 @@ activations=$model/activations.safetensors
 out=build/quickstart
 octavo=build/tools/octavo
 file=$out/gpt2-novels-outliers.8vo
-module=transformer.h.2.attn.c_attn
+module=transformer.h.5.attn.c_attn
 log=$out/build.log
 errors=$out/errors.txt
 

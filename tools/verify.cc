@@ -69,11 +69,24 @@ Result<std::vector<format::Finding>> VerifyCommand::Find(const std::string& path
   return quant::VerifyAgainst(path, against, convert_options);
 }
 
+// The message, after shard and tensor where it does not name them itself.
+std::string Describe(const Examined& examined, const format::Finding& finding) {
+  std::string text = finding.status.message();
+  const auto names = [&text](const std::string& part) {
+    return text.find(part) != std::string::npos;
+  };
+  if (!finding.subject.empty() && !names(finding.subject)) text = finding.subject + ": " + text;
+  if (!examined.path.ends_with(finding.file) && !names(finding.file)) {
+    text = finding.file + ": " + text;
+  }
+  return Escaped(text);
+}
+
 std::string Text(const Examined& examined) {
   if (examined.findings.empty()) return Escaped(examined.path) + ": OK\n";
   std::string text;
   for (const format::Finding& finding : examined.findings) {
-    text += Escaped(examined.path) + ": FAILED (" + Escaped(finding.status.message()) + ")\n";
+    text += Escaped(examined.path) + ": FAILED (" + Describe(examined, finding) + ")\n";
   }
   return text;
 }
