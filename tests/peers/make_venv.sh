@@ -53,7 +53,7 @@ if [ "$full" = 1 ]; then
 else
   make_stubs "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/torch/lib"
 fi
-CUDA_VISIBLE_DEVICES='' "$venv/bin/python" - <<'PYTHON'
+CUDA_VISIBLE_DEVICES='' "$venv/bin/python" -I - 2>"$venv/import.log" <<'PYTHON' || { cat "$venv/import.log" >&2; exit 1; }
 import torch, transformers, bitsandbytes
 from bitsandbytes.functional import int8_vectorwise_quant
 codes, absmax, _ = int8_vectorwise_quant(torch.tensor([[1.0, -0.5, 0.25]], dtype=torch.float16))

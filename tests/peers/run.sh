@@ -16,7 +16,8 @@ cache=$build/peers
 [ -x "$octavo" ] || { echo "peers: no $octavo; build the target octavo first" >&2; exit 1; }
 
 export CUDA_VISIBLE_DEVICES='' HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1
-export OMP_NUM_THREADS=$(($(nproc) < 4 ? $(nproc) : 4))
+# Small matrices: two threads gain little, and on a busy machine OpenMP's and OpenBLAS's spinning threads lose tenfold.
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 mkdir -p "$cache/converted"
 
 times=()
@@ -62,6 +63,8 @@ done
 for method in tensor-wise row-wise zeropoint-tensor zeropoint-vector; do
   stage "forward, $method" convert_and_forward gpt2-novels-outliers "$method" --method "$method"
 done
+stage "forward, portable kernels" env OCTAVO_CPU=portable "$python" "$here/forward_against_float64.py" "$octavo" \
+  "$cache/converted/gpt2-novels-outliers.8vo" "$cache/gpt2-novels-outliers.activations.safetensors" --sample 2
 for name in gpt2-novels-outliers llama-novels; do
   stage "forward $name, kept columns" convert_and_forward "$name" kept --keep-columns "$cache/$name.profile.json"
 done
