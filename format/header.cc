@@ -96,8 +96,10 @@ Status CheckSizes(const FileHeader& header, uint64_t file_bytes) {
     return Invalid("the manifest, " + std::to_string(header.manifest_bytes) + " bytes from " +
                    std::to_string(begin) + ", does not end where the file does (R7)");
   }
-  if (header.shard_index >= header.shard_count) {
-    return Invalid("shard " + std::to_string(header.shard_index) + " of " +
+  const bool is_index = (header.required_features & kFeatureIndex) != 0;
+  if (header.shard_index >= header.shard_count || (is_index && header.shard_index != 0)) {
+    return Invalid((is_index ? "an index says it is shard " : "shard ") +
+                   std::to_string(header.shard_index) + " of " +
                    std::to_string(header.shard_count) + " (R9)");
   }
   return {};

@@ -1,6 +1,7 @@
 #include "tests/golden/surgery.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -27,6 +28,7 @@ Bytes Load(const std::string& path) {
 }
 
 void Save(const std::string& path, std::span<const std::byte> bytes) {
+  std::remove(path.c_str());  // some file systems flush a file that is rewritten in place
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
   out.write(reinterpret_cast<const char*>(bytes.data()),
             static_cast<std::streamsize>(bytes.size()));
