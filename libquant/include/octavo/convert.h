@@ -33,22 +33,22 @@ struct ConvertOptions {
   // Left empty, a value comes from `compat`'s preset, else from the method's, else from Octavo's defaults: threshold 6, scope batch,
   // row rule inlier_columns, activations asymmetric (symmetric for the methods tensor-wise and row-wise, as in the paper).
   format::Compat compat = format::Compat::kNone;
-  std::optional<format::Method> method;
-  std::optional<float> threshold;
-  std::optional<format::Scope> scope;
-  std::optional<format::RowRule> row_rule;
-  std::optional<format::Activations> activations;
+  std::optional<format::Method> method = {};
+  std::optional<float> threshold = {};
+  std::optional<format::Scope> scope = {};
+  std::optional<format::RowRule> row_rule = {};
+  std::optional<format::Activations> activations = {};
   bool via_fp16 = false;                // bf16 and fp32 weights are rounded to fp16 first; overflow is kRefused
   OnNonfinite on_nonfinite = OnNonfinite::kError;
-  PolicyOptions policy;
-  std::string keep_columns;             // JSON text of a profile (docs/cli.md); empty: no kept columns
-  std::optional<double> keep_budget;    // share of all linears' columns, (0, 1]: those with the largest |x| first; empty: all in the profile
+  PolicyOptions policy = {};
+  std::string keep_columns = {};             // JSON text of a profile (docs/cli.md); empty: no kept columns
+  std::optional<double> keep_budget = {};    // share of all linears' columns, (0, 1]: those with the largest |x| first; empty: all in the profile
   format::Codec codec = format::Codec::kNone;
   format::CodeLayout layout = format::CodeLayout::kPlain;
   uint64_t max_shard_bytes = 0;         // 0: one file
   bool overwrite = false;
   int32_t num_threads = 0;              // 0: one for each CPU. Never changes the bytes.
-  ProgressCallback progress;
+  ProgressCallback progress = {};
 };
 
 // The values that options resolve to. Errors: kInvalidArgument (what contradicts what).

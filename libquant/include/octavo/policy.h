@@ -74,7 +74,7 @@ struct PolicyOptions {
   // Modules to keep in 16 bit: patterns over whole dotted components, "*" for any one component. A pattern matches a
   // module if it equals a run of components that starts anywhere and ends at the module's own name or above it:
   // "lm_head", "h.0", "layers.*.mlp" all match everything below them; "c_attn" never matches "my_c_attn".
-  std::vector<std::string> skip_modules;
+  std::vector<std::string> skip_modules = {};
   bool only_skip = false;  // skip_modules replaces the default list (heads and what architectures keep) instead of adding to it
 };
 
