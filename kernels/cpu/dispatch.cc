@@ -31,13 +31,29 @@ CpuKernelsInfo Avx512Vnni(const CpuFeatures& cpu) {
 #endif
 }
 
+CpuKernelsInfo AvxVnni(const CpuFeatures& cpu) {
+#if defined(OCTAVO_HAVE_AVXVNNI)
+  return Compiled(kAvxVnniKernels, "AVX-VNNI", cpu.avxvnni);
+#else
+  return Absent("avxvnni", "AVX-VNNI", cpu.avxvnni);
+#endif
+}
+
+CpuKernelsInfo Avx2(const CpuFeatures& cpu) {
+#if defined(OCTAVO_HAVE_AVX2)
+  return Compiled(kAvx2Kernels, "AVX2, FMA and F16C", cpu.avx2);
+#else
+  return Absent("avx2", "AVX2, FMA and F16C", cpu.avx2);
+#endif
+}
+
 std::array<CpuKernelsInfo, 5> MakeList() {
   const CpuFeatures& cpu = DetectedCpuFeatures();
   return {
       Absent("amx", "AMX-INT8", cpu.amx_int8),
       Avx512Vnni(cpu),
-      Absent("avxvnni", "AVX-VNNI", cpu.avxvnni),
-      Absent("avx2", "AVX2", cpu.avx2),
+      AvxVnni(cpu),
+      Avx2(cpu),
       CpuKernelsInfo{&kPortableKernels, kPortableKernels.name, true,
                      "needs nothing beyond the baseline of the build"},
   };

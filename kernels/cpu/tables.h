@@ -6,6 +6,12 @@
 namespace octavo::kernels {
 
 extern constinit const CpuKernels kPortableKernels;
+#if defined(OCTAVO_HAVE_AVX2)
+extern constinit const CpuKernels kAvx2Kernels;
+#endif
+#if defined(OCTAVO_HAVE_AVXVNNI)
+extern constinit const CpuKernels kAvxVnniKernels;
+#endif
 #if defined(OCTAVO_HAVE_AVX512VNNI)
 extern constinit const CpuKernels kAvx512VnniKernels;
 #endif
