@@ -136,7 +136,7 @@ constexpr ArchitectureFacts kArchitectures[] = {
         .tied_to = "embeddings.word_embeddings",
         .tied_by_default = true,
         .notes = "`pooler.dense` and `cls.predictions.transform.dense` are linears, but they run "
-                 "once behind the last block, feed the output directly and hold well under one "
+                 "once behind the last block, feed the output directly and hold about one "
                  "percent of the weights: they stay in 16 bit. `embeddings.position_ids` is a "
                  "buffer. The `bert.` prefix may be missing.",
     },
