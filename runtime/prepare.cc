@@ -4,7 +4,7 @@
 // code sums, zero points and kept columns (R29). What needs a pass over all codes (R26's zero rows,
 // R27, R28) is checked with check_digests.
 #include <algorithm>
-#include <bit>
+#include <cmath>
 #include <cstdlib>
 #include <utility>
 
@@ -89,7 +89,8 @@ class Preparer {
     const float smallest = is_absmax ? kSmallestAbsmax : kSmallestStep;
     const float* stored = scales.as<float>();
     for (size_t n = 0; n < view_.out_features; ++n) {
-      if (stored[n] == 0 || (stored[n] >= smallest && stored[n] <= __FLT_MAX__)) continue;
+      const bool is_zero = stored[n] == 0 && !std::signbit(stored[n]);
+      if (is_zero || (stored[n] >= smallest && std::isfinite(stored[n]))) continue;
       return Broken(scheme_.scales, n, std::to_string(stored[n]) + " is no scale (R26)");
     }
     if (!is_absmax) {
@@ -187,9 +188,28 @@ class Preparer {
     const int8_t* codes = view_.codes;
     if (view_.layout != kernels::WeightLayout::kPlain) {
       OCTAVO_ASSIGN_OR_RETURN(unpacked, AlignedBuffer::Allocate(out * in));
-      kernels::UnpackCodes(view_.layout, view_.codes, out, in, unpacked.as<int8_t>());
       codes = unpacked.as<int8_t>();
+      OCTAVO_RETURN_IF_ERROR(UnpackChecked(unpacked.as<int8_t>()));
     }
+    return CheckRows(codes);
+  }
+
+  // What lies between and behind the codes of a packed layout takes part in products: it must be 0.
+  Status UnpackChecked(int8_t* plain) const {
+    const size_t out = view_.out_features, in = view_.in_features;
+    const size_t bytes = kernels::LayoutBytes(view_.layout, out, in);
+    OCTAVO_ASSIGN_OR_RETURN(const AlignedBuffer again, AlignedBuffer::Allocate(bytes));
+    kernels::UnpackCodes(view_.layout, view_.codes, out, in, plain);
+    kernels::PackCodes(view_.layout, plain, out, in, again.as<int8_t>());
+    const int8_t* end = view_.codes + bytes;
+    const int8_t* differs = std::mismatch(view_.codes, end, again.as<int8_t>()).first;
+    if (differs == end) return {};
+    return Broken(scheme_.codes, static_cast<size_t>(differs - view_.codes),
+                  "the padding is not 0 (R27)");
+  }
+
+  Status CheckRows(const int8_t* codes) const {
+    const size_t out = view_.out_features, in = view_.in_features;
     const bool is_absmax = scheme_.convention == format::ScaleConvention::kAbsmax;
     for (size_t n = 0; n < out; ++n, codes += in) {
       int64_t sum = 0;

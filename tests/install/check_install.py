@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Installs the build into a prefix, moves the prefix, and builds and runs programs that know nothing but it: a CMake
-project with find_package(octavo) in C++ and C, and a C program with pkg-config. MODEL: a .8vo file, or a folder with some."""
+project with find_package(octavo) in C++ and C, and a C program with pkg-config. MODEL: a .8vo file
+with a linear."""
 import argparse
 import os
 import pathlib
@@ -80,23 +81,15 @@ def build_with_pkg_config(args, prefix):
 
 def main():
     args = parse_arguments()
-    models = []
-    for path in args.model:
-        models += sorted(path.glob("*.8vo")) if path.is_dir() else [path]
     prefix = install(args)
     check_files(args, prefix)
     programs = [*build_with_cmake(args, prefix), build_with_pkg_config(args, prefix)]
-    ran = 0
     for program in programs:
-        for model in models:
-            if "empty" in model.stem:
-                continue  # no linear to multiply with
+        for model in args.model:
             print(program.name, model.name, run(program, model).strip())
-            ran += 1
     if (prefix / "bin" / "octavo").exists():
         print(run(prefix / "bin" / "octavo", "--version").splitlines()[0])
-    return 0 if ran >= 3 else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

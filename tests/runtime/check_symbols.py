@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fails unless liboctavo.so exports exactly the functions of octavo.h and needs nothing of ours from elsewhere.
 
-    check_symbols.py NM READELF LIBRARY HEADER [--sanitized]
+    check_symbols.py NM READELF LIBRARY HEADER --sanitize=SANITIZERS
 """
 import re
 import subprocess
@@ -16,7 +16,7 @@ def run(*command):
 
 def main():
     nm, readelf, library, header = sys.argv[1:5]
-    sanitized = "--sanitized" in sys.argv[5:]
+    sanitized = sys.argv[5] != "--sanitize="
     faults = []
     text = open(header, encoding="utf-8").read()
     declared = set(re.findall(r"\b(octavo_\w+)\(", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)))

@@ -161,7 +161,7 @@ TEST_F(PrepareErrors, BackendsThatAreNotHere) {
 TEST_F(PrepareErrors, R26ScalesAreZeroOrNormal) {
   const std::string scales = "linear.weight_absmax";
   for (const float scale : {-1.0f, 1e-40f, 126 * 0x1p-126f, std::nanf(""),
-                            std::numeric_limits<float>::infinity(), -0x1p-149f}) {
+                            std::numeric_limits<float>::infinity(), -0x1p-149f, -0.0f}) {
     const Status status = Spoil(scales, 4, scale);
     EXPECT_EQ(status.code(), ErrorCode::kInvalidFile) << scale;
     EXPECT_TRUE(HasText(status, "R26")) << scale;

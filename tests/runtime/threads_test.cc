@@ -127,6 +127,9 @@ TEST_F(Threads, TheModelMayDieBeforeItsLinear) {
 
 // A child has none of the pool's threads; waiting for them would be for ever.
 TEST_F(Threads, AForkedChildMultipliesToo) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer does not support threads in a forked child";
+#endif
   const std::vector<float> expected = Run();
   const pid_t child = fork();
   ASSERT_GE(child, 0);
