@@ -41,7 +41,7 @@ Status CheckFrame(std::span<const std::byte> frame, uint64_t raw_bytes) {
     return BadFrame("the zstd frame gives " + std::to_string(header.frameContentSize) +
                     " bytes, the chunk has " + std::to_string(raw_bytes));
   }
-  if (raw_bytes / kMaxExpansion > frame.size()) {
+  if (!CanExpand(frame.size(), raw_bytes)) {
     return BadFrame("a zstd frame of " + std::to_string(frame.size()) + " bytes cannot give " +
                     std::to_string(raw_bytes));
   }
@@ -86,18 +86,24 @@ Status CheckDigest(std::span<const std::byte> stored, uint64_t xxh3) {
                 "the digest is " + Hex(digest) + ", the manifest says " + Hex(xxh3) + " (R23)");
 }
 
-Status Decompress(std::span<const std::byte> frame, std::span<std::byte> raw) {
-  OCTAVO_RETURN_IF_ERROR(CheckFrame(frame, raw.size()));
+bool CanExpand(uint64_t frame_bytes, uint64_t raw_bytes) {
+  return raw_bytes / kMaxExpansion <= frame_bytes;
+}
+
+Status Decompress(std::span<const std::byte> frame, uint64_t raw_bytes,
+                  std::vector<std::byte>* raw) {
+  OCTAVO_RETURN_IF_ERROR(CheckFrame(frame, raw_bytes));
+  raw->resize(raw_bytes);
   static thread_local const std::unique_ptr<ZSTD_DCtx, FreeContext> context(ZSTD_createDCtx());
   if (context == nullptr) return Status(ErrorCode::kLimit, "no memory for zstd");
   const size_t size =
-      ZSTD_decompressDCtx(context.get(), raw.data(), raw.size(), frame.data(), frame.size());
+      ZSTD_decompressDCtx(context.get(), raw->data(), raw->size(), frame.data(), frame.size());
   if (ZSTD_isError(size)) {
     return BadFrame(std::string("the zstd frame is damaged: ") + ZSTD_getErrorName(size));
   }
-  if (size != raw.size()) {
+  if (size != raw_bytes) {
     return BadFrame("the zstd frame gives " + std::to_string(size) + " bytes, the chunk has " +
-                    std::to_string(raw.size()));
+                    std::to_string(raw_bytes));
   }
   return {};
 }

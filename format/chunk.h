@@ -31,9 +31,11 @@ struct Cut {
 // R23: the stored bytes have the digest. Errors: kNotIntact.
 Status CheckDigest(std::span<const std::byte> stored, uint64_t xxh3);
 
-// R24: one frame that gives exactly `raw`, into raw. Errors: kInvalidFile. Memory: zstd's context (about 200 KiB); the window is
-// `raw` itself.
-Status Decompress(std::span<const std::byte> frame, std::span<std::byte> raw);
+// R24: one frame that gives exactly raw_bytes, into *raw, which is resized only for a frame that can give so much.
+// Errors: kInvalidFile. Memory besides: zstd's context (about 200 KiB); the window is *raw itself.
+Status Decompress(std::span<const std::byte> frame, uint64_t raw_bytes, std::vector<std::byte>* raw);
+// Whether zstd can give raw_bytes from a frame of so many bytes at all.
+bool CanExpand(uint64_t frame_bytes, uint64_t raw_bytes);
 
 // The frame into *buffer and true; or false where it would not be smaller than raw. Deterministic for one version of
 // zstd. Errors: kLimit (no memory).

@@ -9,6 +9,12 @@ Result<Payload> Payload::Make(std::span<const std::byte> file, const TensorEntry
     return Broken("tensor", entry.name, "its payload is not within the file", "R21");
   }
   OCTAVO_RETURN_IF_ERROR(CheckEntry(entry, /*is_asset=*/false));
+  if (entry.codec != Codec::kNone && !CanExpand(entry.bytes, entry.raw_bytes())) {
+    return Broken("tensor", entry.name,
+                  std::to_string(entry.bytes) + " stored bytes cannot give " +
+                      std::to_string(entry.raw_bytes()),
+                  "R24");
+  }
   return Payload(file.subspan(entry.offset, entry.bytes), entry);
 }
 
@@ -46,8 +52,7 @@ Result<std::span<const std::byte>> Payload::RawChunk(uint64_t chunk_idx, bool ch
     OCTAVO_RETURN_IF_ERROR(CheckDigest(stored, entry_->xxh3[chunk_idx]));
   }
   if (is_raw) return stored;
-  buffer->resize(raw_bytes);
-  OCTAVO_RETURN_IF_ERROR(Decompress(stored, *buffer));
+  OCTAVO_RETURN_IF_ERROR(Decompress(stored, raw_bytes, buffer));
   return std::span<const std::byte>(*buffer);
 }
 

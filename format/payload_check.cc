@@ -19,21 +19,23 @@ PayloadCheck::PayloadCheck(const OpenedFile& file) : file_(file) {
   }
   for (const TensorEntry& tensor : file.manifest.tensors) {
     const auto found = sums_of_.find(tensor.name);
-    AddEntry(tensor, found == sums_of_.end() ? nullptr : &found->second);
+    const auto* sums = found == sums_of_.end() ? nullptr : &found->second;
+    if (const Payload* payload = AddEntry(tensor, sums)) tensors_.emplace(tensor.name, payload);
   }
   for (const TensorEntry& asset : file.manifest.assets) AddEntry(asset, nullptr);
 }
 
-void PayloadCheck::AddEntry(const TensorEntry& entry, const std::vector<CodeSums*>* sums) {
+const Payload* PayloadCheck::AddEntry(const TensorEntry& entry,
+                                      const std::vector<CodeSums*>* sums) {
   Result<Payload> payload = Payload::Make(file_.bytes(), entry);
-  if (!payload.ok()) {  // cannot be: R17 to R21 were checked
+  if (!payload.ok()) {
     Add(entry.offset, entry.name, payload.status());
-    return;
+    damaged_.insert(entry.name);
+    return nullptr;
   }
   const Payload* kept = &payloads_.emplace_back(std::move(payload).value());
-  const bool is_tensor = payloads_.size() <= file_.manifest.tensors.size();
-  if (is_tensor) tensors_.emplace(entry.name, kept);
   for (uint64_t i = 0; i < kept->cut().num_chunks; ++i) tasks_.push_back({kept, &entry, sums, i});
+  return kept;
 }
 
 void PayloadCheck::Add(uint64_t offset, const std::string& subject, const Status& status) {

@@ -37,7 +37,8 @@ class PayloadCheck {
     const std::vector<CodeSums*>* sums;  // of the modules whose codes these are; null: none
     uint64_t chunk_idx;
   };
-  void AddEntry(const TensorEntry& entry, const std::vector<CodeSums*>* sums);
+  // The payload; null, with a finding, where it cannot be one.
+  const Payload* AddEntry(const TensorEntry& entry, const std::vector<CodeSums*>* sums);
   void CheckPadding();
   void CheckModule(const CodeSums& sums);
   Result<std::vector<std::byte>> Read(const std::string& tensor) const;
