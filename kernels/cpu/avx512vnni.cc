@@ -336,6 +336,10 @@ inline void AddSums(__m512i sums, int64_t* acc) {
   _mm512_store_si512(acc + 8, _mm512_add_epi64(_mm512_load_si512(acc + 8), high));
 }
 
+// GCC would otherwise keep the lower half, which is used alone after the loop, beside the whole
+// register within it, and has not enough registers for both.
+inline void KeepWhole(__m512i& sums) { asm("" : "+v"(sums)); }
+
 // acc[r][c] += x[r] . w[c] over `depth` input features, a multiple of 4.
 // Every loop over the tile is unrolled, so that its sums live in registers.
 template <size_t kRows, size_t kCols>
@@ -361,6 +365,11 @@ void Tile(const uint8_t* x, size_t x_stride, const int8_t* w, size_t group_bytes
       for (size_t c = 0; c < kCols; ++c)
         sums[r][c] = _mm512_dpbusd_epi32(sums[r][c], activations, weights[c]);
     }
+  }
+#pragma GCC unroll 6
+  for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (size_t c = 0; c < kCols; ++c) KeepWhole(sums[r][c]);
   }
 #pragma GCC unroll 6
   for (size_t r = 0; r < kRows; ++r) {

@@ -399,6 +399,10 @@ inline void AddInto(int64_t* acc, __m256i values) {
   Store(acc, _mm256_add_epi64(Load(acc), values));
 }
 
+// GCC would otherwise keep the lower half, which is used alone after the loop, beside the whole
+// register within it, and has not enough registers for both.
+inline void KeepWhole(__m256i& sums) { asm("" : "+x"(sums)); }
+
 // acc[r][c] += x[r] . w[c] over `depth` input features, a multiple of 4, for kEights * 8 features.
 // Every loop over the tile is unrolled, so that its sums live in registers.
 template <class Isa, size_t kRows, size_t kEights>
@@ -425,6 +429,11 @@ void Tile(const typename Isa::Code* x, const int8_t* w, size_t group_bytes, size
 #pragma GCC unroll 8
       for (size_t v = 0; v < kVectors; ++v) sums[r][v] = Isa::Dot(sums[r][v], four, weights[v]);
     }
+  }
+#pragma GCC unroll 6
+  for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (size_t v = 0; v < kVectors; ++v) KeepWhole(sums[r][v]);
   }
 #pragma GCC unroll 6
   for (size_t r = 0; r < kRows; ++r) {
