@@ -2,33 +2,18 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cstdlib>
-#include <new>
 
 #include "format/safetensors_header.h"
 #include "octavo/safetensors.h"
+#include "tests/format/largest_request.h"
 #include "tests/format/sources_testing.h"
 #include "tests/testing/temp_dir.h"
-
-namespace {
-std::atomic<size_t> largest_request = 0;
-}  // namespace
-
-// Notes the largest allocation of the test program.
-void* operator new(size_t bytes) {
-  size_t seen = largest_request;
-  while (bytes > seen && !largest_request.compare_exchange_weak(seen, bytes)) {
-  }
-  if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace octavo::format {
 namespace {
 
+using ::octavo::testing::ForgetRequests;
+using ::octavo::testing::LargestRequest;
 using ::octavo::testing::SafetensorsBytes;
 using ::octavo::testing::TempDir;
 
@@ -120,21 +105,23 @@ TEST(SafetensorsAttack, AllocatesNothingForClaims) {
   };
   for (const std::string& claim : claims) {
     const std::string path = dir.Write("f", claim);
-    largest_request = 0;
+    ForgetRequests();
     EXPECT_EQ(SafetensorsFile::Open(path).code(), ErrorCode::kInvalidFile);
-    EXPECT_LE(largest_request.load(), 100'000u);
+    EXPECT_LE(LargestRequest(), 100'000u);
   }
 }
 
-// A list of 100,000 extents is refused at the ninth.
-TEST(SafetensorsAttack, StopsAtTheFirstExtentTooMany) {
+// Lists of 100,000 numbers are refused at the first too many, before they are kept.
+TEST(SafetensorsAttack, StopsAtTheFirstNumberTooMany) {
   const TempDir dir;
-  std::string header = "{\"a\":{\"shape\":[";
-  for (int i = 0; i < 100'000; ++i) header += "1,";
-  const std::string path = dir.Write("f", SafetensorsBytes(header, 0));
-  largest_request = 0;
-  EXPECT_EQ(SafetensorsFile::Open(path).code(), ErrorCode::kInvalidFile);
-  EXPECT_LE(largest_request.load(), header.size() + 100);  // the header's own text
+  for (const std::string field : {"shape", "data_offsets"}) {
+    std::string header = "{\"a\":{\"" + field + "\":[";
+    for (int i = 0; i < 100'000; ++i) header += "1,";
+    const std::string path = dir.Write("f", SafetensorsBytes(header, 0));
+    ForgetRequests();
+    EXPECT_EQ(SafetensorsFile::Open(path).code(), ErrorCode::kInvalidFile);
+    EXPECT_LE(LargestRequest(), header.size() + 100);  // the header's own text
+  }
 }
 
 }  // namespace

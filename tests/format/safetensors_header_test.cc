@@ -113,6 +113,12 @@ TEST(SafetensorsHeader, LimitsNesting) {
   ExpectInvalid(deep, 0, "header: its JSON is nested too deeply");
 }
 
+TEST(SafetensorsHeader, LimitsTheNumberOfKeys) {
+  std::string json = "{\"h.0.w\":{\"x\":[";
+  for (int i = 0; i < 4'000'000; ++i) json += "{\"\":0},";
+  ExpectInvalid(json, 0, "header: it has more than 4,000,000 keys");
+}
+
 TEST(SafetensorsHeader, NamesAreUnique) {
   const std::string tensor = R"("a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]})";
   ExpectInvalid("{" + tensor + "," + tensor + "}", 1,
@@ -151,8 +157,10 @@ TEST(SafetensorsHeader, EachTensorHasItsFields) {
   ExpectInvalid(One(R"("dtype":"U8","data_offsets":[0,1])"), 1, where + "it has no shape");
   ExpectInvalid(One(R"("dtype":"U8","shape":[1])"), 1, where + "it has no data_offsets");
   // Fields of one tensor do not stand in for the next one's.
-  ExpectInvalid(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"h.0.w":{}})", 1,
-                where + "it has no dtype");
+  const std::string first = R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"h.0.w":{)";
+  ExpectInvalid(first + R"("shape":[1],"data_offsets":[0,1]}})", 1, where + "it has no dtype");
+  ExpectInvalid(first + R"("dtype":"U8","data_offsets":[0,1]}})", 1, where + "it has no shape");
+  ExpectInvalid(first + R"("dtype":"U8","shape":[1]}})", 1, where + "it has no data_offsets");
 }
 
 TEST(SafetensorsHeader, FieldsHaveTheirTypes) {
