@@ -63,6 +63,7 @@ bars() {
 
 heading "packages and build"
 bash tools/install_packages.sh build
+if [ ! -x "$octavo" ]; then echo "building into build/: a few minutes, once (log: $log)"; fi
 if ! build; then
   tail -40 "$log" >&2
   echo "the build failed; all of its output is in $log" >&2
@@ -103,9 +104,8 @@ awk -v before="$(stat -c %s "$model/model.safetensors")" -v after="$(stat -c %s 
 
 cat <<'END'
 
-The model was trained from nothing on public-domain novels, and is small. Outliers emerge by themselves only in
-models of billions of parameters, so in this one three features were scaled up on purpose, and the weights
-behind them down: its function is the same, its activations look like those of a large model. The story and
-the numbers on real models are in tests/data/models/README.md.
+The model was trained from nothing on public-domain novels. Being small, it has hardly any outliers of its own, so
+three of its features were scaled up on purpose, and the weights behind them down: its function is the same, its
+activations look like those of a large model. tests/data/models/README.md has the details.
 END
 printf '\ndone in %d s; the converted model is %s\n' "$SECONDS" "$file"
