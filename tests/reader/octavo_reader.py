@@ -296,7 +296,7 @@ def check_names(entries, what):
         seen.add(name)
 
 
-def check_top_level(manifest):
+def check_top_level(manifest, is_index):
     """Types of the top level, of `source`, and the names; the sections below check the rest."""
     where = "the manifest"
     field(manifest, "converter", "string", where)
@@ -311,7 +311,7 @@ def check_top_level(manifest):
     field(manifest, "quantization", "object", where)
     for key in ("module", "tensor", "asset"):
         check_names(array_of(manifest, key + "s", "object", where), key)
-    array_of(manifest, "shards", "object", where, optional=True)
+    array_of(manifest, "shards", "object", where, optional=not is_index)
 
 
 ENUMERATIONS = {
@@ -774,16 +774,15 @@ def open_shards(index):
     """The shards of an index, opened and compared with it."""
     count = index.header.shard_count
     items = index.manifest["shards"]
+    # R37: an index has no payload.
     require(index.header.manifest_offset == HEADER_BYTES, "R37",
             "an index has payloads: its manifest is not at 128")
     # R9: the header counts the shards.
     require(
         len(items) == count, "R9", f"shard_count is {count}, the index names {len(items)} shards")
     for entry in index.entries.values():
+        # R37: in one of the shards. (R21 holds there: each shard is checked, and R36 compares.)
         require(entry.shard < count, "R37", f"{entry.label} is in shard {entry.shard} of {count}")
-    for number in range(count):
-        # R37: R21 in each shard.
-        check_places([e for e in index.entries.values() if e.shard == number])
     return [open_shard(index, number, item) for number, item in enumerate(items)]
 
 
@@ -807,8 +806,10 @@ def open_shard(index, number, item):
             f"{label} has another manifest than the index says")
     require((header.shard_index, header.shard_count) == (number, index.header.shard_count), "R36",
             f"{label} says it is {header.shard_index} of {header.shard_count}")
-    require("shards" not in shard.manifest, "R36", f"{label} is an index")
-    # R36: and so are its tensors and assets.
+    require(not shard.is_index, "R36", f"{label} is an index")
+    # R36: and so are its quantization, tensors and assets.
+    require(shard.manifest["quantization"] == index.manifest["quantization"], "R36",
+            f"{label} has another quantization than the index says")
     for key in ("tensors", "assets"):
         said = [{
             k: v for k, v in e.items() if k != "shard"
@@ -853,11 +854,11 @@ class File:
 
     @property
     def is_index(self):
-        return "shards" in self.manifest
+        return bool(self.header.required_features & FEATURE["index"])
 
     def _read_manifest(self):
         manifest, header = self.manifest, self.header
-        check_top_level(manifest)
+        check_top_level(manifest, self.is_index)
         check_quantization(manifest["quantization"])
         self.tensors = {t["name"]: Entry(t, False, self.is_index) for t in manifest["tensors"]}
         self.assets = {a["name"]: Entry(a, True, self.is_index) for a in manifest["assets"]}
@@ -957,16 +958,18 @@ def open_8vo(path):
 
 
 def dump(file, out):
-    """For each tensor: name, dtype, shape, XXH3-64 of the raw bytes."""
-    for name, entry in file.tensors.items():
+    """For each tensor, then each asset: name, dtype, shape, XXH3-64 of its bytes; tabs between."""
+    for entry in file.entries.values():
         digest = xxhash.xxh3_64()
         for raw in file._payload(entry):
             digest.update(raw)
-        shape = ",".join(map(str, entry.shape))
-        print(name, entry.dtype, f"[{shape}]", digest.hexdigest(), sep="\t", file=out)
+        dtype, shape = "-", "-"
+        if not entry.is_asset:
+            dtype, shape = entry.dtype, "[" + ", ".join(map(str, entry.shape)) + "]"
+        print(entry.name, dtype, shape, digest.hexdigest(), sep="\t", file=out)
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(
         description="Read a .8vo file, independently of the C++ reader.")
     parser.add_argument("file")
@@ -976,7 +979,7 @@ def main():
     parser.add_argument("--dump",
                         action="store_true",
                         help="print each tensor's name, dtype, shape and XXH3-64")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         file = open_8vo(options.file)
         if options.verify:
