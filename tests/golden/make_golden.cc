@@ -7,10 +7,15 @@
 #include "tests/golden/broken_files.h"
 #include "tests/golden/sample_file.h"
 #include "tests/golden/surgery.h"
+#include "tests/golden/worked_example.h"
 
 int main(int argc, char** argv) {
+  if (argc == 3 && std::string(argv[1]) == "--dump") {
+    std::printf("%s", octavo::testing::AnnotatedDump(argv[2]).c_str());
+    return 0;
+  }
   if (argc != 2) {
-    std::fprintf(stderr, "usage: make_golden FOLDER\n");
+    std::fprintf(stderr, "usage: make_golden FOLDER | --dump FILE\n");
     return 2;
   }
   const std::string valid = std::string(argv[1]) + "/valid/";

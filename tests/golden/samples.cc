@@ -131,6 +131,15 @@ Status WriteDTypes(const std::string& path) {
   return file.Finish();
 }
 
+// The file of docs/format.md, section 11: one linear of 2 by 4 and nothing else.
+Status WriteWorkedExample(const std::string& path) {
+  SampleFile file(path);
+  file.manifest().converter = "octavo";
+  file.manifest().source = {};
+  file.AddLinear({.name = "h.0", .out_features = 2, .in_features = 4});
+  return file.Finish();
+}
+
 constexpr Sample kSamples[] = {
     {"comparison_method", WriteComparisonMethod},
     {"dtypes", WriteDTypes},
@@ -143,6 +152,7 @@ constexpr Sample kSamples[] = {
     {"sharded", WriteSharded},
     {"tensor_wise", WriteTensorWise},
     {"tied_head", WriteTiedHead},
+    {"worked_example", WriteWorkedExample},
     {"zstd", WriteZstd},
     {"zstd_pages", WriteZstdPages},
 };
