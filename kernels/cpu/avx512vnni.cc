@@ -390,6 +390,12 @@ TileFunction TileFor(size_t rows, size_t groups) {
   return kTiles[groups - 1][rows - 1];
 }
 
+// Rows of a tile: all tiles of a block alike as far as possible, as the small ones are slow.
+inline size_t TileRows(size_t rows) {
+  const size_t tiles = (rows + kTileRows - 1) / kTileRows;
+  return (rows + tiles - 1) / tiles;
+}
+
 // Symmetric codes of the block's rows, shifted to unsigned.
 void ShiftCodes(const QuantizedActivations& q, const Block& block, size_t begin, size_t depth,
                 uint8_t* out) {
@@ -407,7 +413,7 @@ void ShiftCodes(const QuantizedActivations& q, const Block& block, size_t begin,
 void MultiplyCodes(const QuantizedActivations& q, const LinearView& linear, const Block& block,
                    const Scratch& scratch) {
   const size_t rows = block.row_end - block.row_begin, cols = block.col_end - block.col_begin;
-  const size_t groups = (cols + kLanes - 1) / kLanes;
+  const size_t groups = (cols + kLanes - 1) / kLanes, tile_rows = TileRows(rows);
   const size_t padded = RoundUp(linear.in_features, 64), group_bytes = padded * kLanes;
   const bool is_signed = q.options.activations == Activations::kSymmetric;
   for (size_t i = 0; i < rows * kBlockCols; i += 8)
@@ -422,8 +428,8 @@ void MultiplyCodes(const QuantizedActivations& q, const LinearView& linear, cons
       stride = kDepth;
     }
     const int8_t* w = PackedAt(linear, block.col_begin, begin);
-    for (size_t r = 0; r < rows; r += kTileRows) {
-      TileFor(Smaller(kTileRows, rows - r), groups)(x + r * stride, stride, w, group_bytes, depth,
+    for (size_t r = 0; r < rows; r += tile_rows) {
+      TileFor(Smaller(tile_rows, rows - r), groups)(x + r * stride, stride, w, group_bytes, depth,
                                                     scratch.acc + r * kBlockCols);
     }
   }

@@ -70,7 +70,11 @@ inline __m256 Widen(const Elements& source, size_t i, size_t count) {
   }
   const unsigned char* from = source.data + 2 * i;
   __m128i bits = _mm_setzero_si128();
-  __builtin_memcpy(&bits, from, count >= kLanes ? sizeof(bits) : 2 * count);
+  if (count >= kLanes) {
+    bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  } else {
+    __builtin_memcpy(&bits, from, 2 * count);
+  }
   if (source.type == ElementType::kFloat16) return _mm256_cvtph_ps(bits);
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
 }
@@ -102,7 +106,11 @@ inline void Narrow(__m256 values, const OutputView& y, size_t offset, size_t cou
                            ? _mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
                            : RoundToBFloat16(values);
   uint16_t* out = static_cast<uint16_t*>(y.data) + offset;
-  __builtin_memcpy(out, &bits, count >= kLanes ? sizeof(bits) : 2 * count);
+  if (count >= kLanes) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bits);
+  } else {
+    __builtin_memcpy(out, &bits, 2 * count);
+  }
 }
 
 // ---- Ranges and codes of floats ---------------------------------------------------------------
@@ -207,7 +215,11 @@ int32_t EncodeWeights(const void* row, ElementType type, size_t in_features, con
     const __m256i code = _mm256_sub_epi32(Encode(Widen(source, i, count), grid), grid.offset);
     sum = _mm256_add_epi32(sum, _mm256_and_si256(code, FirstLanes(count)));
     const int64_t bytes = LowBytes(code);
-    __builtin_memcpy(codes + i, &bytes, count == kLanes ? sizeof(bytes) : count);
+    if (count == kLanes) {
+      __builtin_memcpy(codes + i, &bytes, sizeof(bytes));
+    } else {
+      __builtin_memcpy(codes + i, &bytes, count);
+    }
   }
   return Sum(sum);
 }
@@ -460,6 +472,12 @@ TileFunction<Isa> TileFor(size_t rows, size_t eights) {
   return (eights == kFew ? kFewRows : kRows)[rows - 1];
 }
 
+// Rows of a tile: all tiles of a block alike as far as possible, as the small ones are slow.
+inline size_t TileRows(size_t rows) {
+  const size_t tiles = (rows + kTileRows - 1) / kTileRows;
+  return (rows + tiles - 1) / tiles;
+}
+
 // scratch.acc = the sums of products of the codes as Dot sees them.
 template <class Isa>
 void MultiplyCodes(const QuantizedActivations& q, const LinearView& linear, const Block& block,
@@ -468,6 +486,7 @@ void MultiplyCodes(const QuantizedActivations& q, const LinearView& linear, cons
   const size_t rows = block.row_end - block.row_begin;
   const size_t cols = RoundUp(block.col_end - block.col_begin, kGroup);
   const size_t padded = RoundUp(linear.in_features, 64), group_bytes = GroupBytes(linear);
+  const size_t tile_rows = TileRows(rows);
   const size_t strip = 8 * (rows <= 2 ? Isa::kFewEights : Isa::kEights);
   const bool is_signed = q.options.activations == Activations::kSymmetric;
   __builtin_memset(scratch.acc, 0, rows * kBlockCols * sizeof(int64_t));
@@ -480,8 +499,8 @@ void MultiplyCodes(const QuantizedActivations& q, const LinearView& linear, cons
     for (size_t c = 0; c < cols; c += strip) {
       const int8_t* w = PackedAt(linear, block.col_begin + c, begin);
       const size_t eights = Smaller(strip, cols - c) / 8;
-      for (size_t r = 0; r < rows; r += kTileRows) {
-        TileFor<Isa>(Smaller(kTileRows, rows - r), eights)(scratch.x + r * kStride, w, group_bytes,
+      for (size_t r = 0; r < rows; r += tile_rows) {
+        TileFor<Isa>(Smaller(tile_rows, rows - r), eights)(scratch.x + r * kStride, w, group_bytes,
                                                            depth, scratch.acc + r * kBlockCols + c);
       }
     }
