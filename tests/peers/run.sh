@@ -69,5 +69,6 @@ for name in gpt2-novels-outliers llama-novels; do
   stage "forward $name, kept columns" convert_and_forward "$name" kept --keep-columns "$cache/$name.profile.json"
 done
 
-printf '\n%s\n' "${times[@]}"
+echo
+printf '%s\n' "${times[@]}"
 printf '%-44s %5d s\npeers: everything agrees\n' total $SECONDS
