@@ -36,8 +36,12 @@ std::string SuggestNames(std::string_view wanted, std::span<const std::string> n
   for (size_t i = 0; i < names.size(); ++i) {
     // The tail of a name is what people remember: "c_attn" of "transformer.h.0.attn.c_attn".
     const bool tail = !wanted.empty() && names[i].ends_with("." + std::string(wanted));
+    const size_t near = std::max<size_t>(2, wanted.size() / 4);
+    // Lengths that differ by more already say that it is far; models have millions of names.
+    if (!tail && names[i].size() > wanted.size() + near) continue;
+    if (!tail && names[i].size() + near < wanted.size()) continue;
     const size_t distance = tail ? 0 : Distance(wanted, names[i]);
-    if (distance <= std::max<size_t>(2, wanted.size() / 4)) ranked.emplace_back(distance, i);
+    if (distance <= near) ranked.emplace_back(distance, i);
   }
   std::sort(ranked.begin(), ranked.end());
   ranked.resize(std::min(ranked.size(), kMaxSuggestions));

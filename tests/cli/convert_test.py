@@ -106,12 +106,19 @@ class Convert(CliTest):
         modules = self.octavo_json("inspect", "model.8vo")["modules"]
         self.assertEqual([m["name"] for m in modules if m["quantized"]], ["model.layers.0.self_attn.q_proj"])
 
-    def test_control_characters_of_a_name_never_reach_the_terminal(self):
-        values = halves([0.5] * 64)
-        write_safetensors(self.dir / "m.safetensors", {"layers.0.\x1b[31mred\n.weight": ("F16", (8, 8), values)})
-        for extra in [["--dry-run"], ["-o", "model.8vo"]]:
-            result = self.run_any("convert", "m.safetensors", *extra)
-            self.assertNotIn(b"\x1b", result.stdout + result.stderr)
+    def test_nothing_in_a_model_reaches_the_terminal_unescaped(self):
+        folder = self.dir / "m"
+        write_small_model(folder, model_type="\x1b[31mred", architectures=["a\u009bb"])
+        write_safetensors(folder / "model.safetensors", {"layers.0.\u202eder.weight": ("F16", (8, 8), halves([0.5] * 64))})
+        out = ""
+        for arguments in [["convert", "m", "--dry-run"], ["convert", "m", "-o", "model.8vo"], ["inspect", "model.8vo"],
+                          ["inspect", "model.8vo", "--tensors"], ["inspect", "none\x1b.8vo"]]:
+            result = self.run_any(*arguments)
+            out += result.stdout.decode() + result.stderr.decode()
+        for harmful in ["\x1b", "\u009b", "\u202e"]:
+            self.assertNotIn(harmful, out)
+        for escaped in [r"\x1b[31mred", r"a\x9bb", r"layers.0.\u202eder", r"none\x1b.8vo"]:
+            self.assertIn(escaped, out)
 
 
 class Explain(CliTest):
