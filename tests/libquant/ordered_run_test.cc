@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <new>
 #include <string>
 #include <thread>
@@ -18,6 +19,9 @@ class Recorder : public ItemStages {
     ++computed;
     if (item % 3 == 0) std::this_thread::yield();
     if (item == throw_at) throw std::bad_alloc();
+    if (item >= fail_from) {  // long enough for several of them to be on their way
+      std::this_thread::sleep_for(std::chrono::milliseconds(item % 2 == slow_parity ? 10 : 3));
+    }
     if (item >= fail_from) return Status(ErrorCode::kRefused, std::to_string(item));
     return {};
   }
@@ -31,6 +35,7 @@ class Recorder : public ItemStages {
   }
 
   size_t fail_from = SIZE_MAX;
+  size_t slow_parity = 2;  // 0 or 1: failing items of that parity take longer
   size_t fail_commit = SIZE_MAX;
   size_t throw_at = SIZE_MAX;
   std::atomic<size_t> computed = 0;
@@ -55,9 +60,10 @@ TEST(RunOrdered, DoesNothingForNoItems) {
 }
 
 TEST(RunOrdered, ReturnsTheErrorOfTheLowestItem) {
-  for (int repeat = 0; repeat < 50; ++repeat) {
+  for (size_t repeat = 0; repeat < 30; ++repeat) {
     Recorder recorder;
     recorder.fail_from = 100;  // this one and every one after it
+    recorder.slow_parity = repeat % 3;
     const Status status = RunOrdered(1000, 7, &recorder);
     EXPECT_EQ(status.message(), "100");
     EXPECT_LE(recorder.computed, 107u);
