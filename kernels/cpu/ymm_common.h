@@ -361,9 +361,9 @@ void EncodeRows(const ActivationView& x, const ActivationOptions& options, const
 
 constexpr size_t kBlockCols = 64;  // the most output features of a block
 constexpr size_t kGroup = 16;      // output features of a group of the packed layout
-// Input features between two int64 additions: 1024 * 255 * 128 < 2^31. Sixteen output features of
-// this depth stay in the first-level cache while the rows pass.
-constexpr size_t kDepth = 1024;
+// Input features between two int64 additions: 4096 * 255 * 128 < 2^31. Sixteen output features of
+// this depth stay in the second-level cache while the rows pass.
+constexpr size_t kDepth = 4096;
 constexpr size_t kTileRows = 6;
 
 // Pieces of the scratch memory of one block; rows are kBlockCols or kStride long.
@@ -429,6 +429,8 @@ void Tile(const typename Isa::Code* x, const int8_t* w, size_t group_bytes, size
     for (size_t v = 0; v < kVectors; ++v) sums[r][v] = _mm256_setzero_si256();
   }
   for (size_t k = 0; k < depth; k += 4) {
+    // One and two rows wait for memory, not for the cache.
+    if constexpr (kRows > 2) __builtin_prefetch(w + k * kGroup + 1024);
     __m256i weights[kVectors];
 #pragma GCC unroll 8
     for (size_t v = 0; v < kVectors; ++v) {
