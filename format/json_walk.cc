@@ -10,7 +10,7 @@ namespace octavo::format {
 // nlohmann's event interface: every event returns whether to go on, and nothing throws.
 class JsonWalker::Events : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit Events(JsonWalker* walker) : walker_(*walker) {}
+  Events(JsonWalker* walker, size_t max_keys) : walker_(*walker), max_keys_(max_keys) {}
   const Status& status() const { return status_; }
 
   bool null() override { return Scalar({}); }
@@ -37,7 +37,9 @@ class JsonWalker::Events : public nlohmann::json_sax<nlohmann::json> {
   bool end_object() override { return End(); }
   bool end_array() override { return End(); }
   bool key(std::string& key) override {
-    if (++num_keys_ > kMaxKeys) return Fail("it has more than 4,000,000 keys");
+    if (++num_keys_ > max_keys_) {
+      return Fail("it has more than " + std::to_string(max_keys_) + " keys");
+    }
     if (!walker_.open_keys_.back().insert(key).second) {
       return Fail("the key " + Quote(key) + " occurs twice in one object");
     }
@@ -81,10 +83,11 @@ class JsonWalker::Events : public nlohmann::json_sax<nlohmann::json> {
 
   JsonWalker& walker_;
   Status status_;
+  size_t max_keys_;
   size_t num_keys_ = 0;
 };
 
-Status JsonWalker::Walk(std::string_view text) {
+Status JsonWalker::Walk(std::string_view text, size_t max_keys) {
   // nlohmann takes a NUL for the end and would let anything follow it; and it skips a byte order
   // mark.
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
@@ -93,7 +96,7 @@ Status JsonWalker::Walk(std::string_view text) {
   if (text.starts_with("\xEF\xBB\xBF")) {
     return Status(ErrorCode::kInvalidFile, "not valid JSON at byte 1: a byte order mark");
   }
-  Events events(this);
+  Events events(this, max_keys);
   nlohmann::json::sax_parse(text.begin(), text.end(), &events);
   return events.status();
 }

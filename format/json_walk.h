@@ -35,7 +35,7 @@ class JsonWalker {
   virtual ~JsonWalker() = default;
   // The first error of an override, or kInvalidFile saying what is wrong with the JSON and at which
   // byte.
-  Status Walk(std::string_view text);
+  Status Walk(std::string_view text, size_t max_keys = kMaxKeys);
 
  protected:
   // Keys that lead to the value at hand; "" for an element of an array. Empty for the outermost

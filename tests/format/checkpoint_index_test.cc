@@ -105,7 +105,8 @@ TEST_F(CheckpointIndex, MustBeAnIndex) {
   ExpectInvalid(OpenWith(R"({"metadata":{"weight_map":{"x":"a.safetensors"}}})"),
                 "it has no weight_map");
   ExpectInvalid(OpenWith(R"({"weight_map":{}})"), "its weight_map is empty");
-  for (const char* bad : {"[]", "1", "null", R"({"x":1})", R"({"x":{}})", R"({"x":["a"]})"}) {
+  for (const char* bad :
+       {"[]", "1", "null", "\"x\"", R"({"x":1})", R"({"x":{}})", R"({"x":["a"]})"}) {
     ExpectInvalid(OpenWith("{\"weight_map\":" + std::string(bad) + "}"),
                   "weight_map is not an object of strings");
   }
@@ -129,6 +130,11 @@ TEST_F(CheckpointIndex, CannotReachOutsideItsFolder) {
     ExpectError(status, ErrorCode::kInvalidFile, "; only files of the same folder can be named");
     EXPECT_EQ(status.message().find('\x1b'), std::string::npos);
   }
+}
+
+TEST_F(CheckpointIndex, TensorNamesArePrintable) {
+  ExpectError(OpenWithMap(R"("\u001b[2J":"a.safetensors")"), ErrorCode::kInvalidFile,
+              "tensor \"\\x1b[2J\": its name has a control character");
 }
 
 TEST_F(CheckpointIndex, NamesSafetensorsFilesOnly) {

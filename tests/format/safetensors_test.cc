@@ -126,6 +126,9 @@ TEST(SafetensorsFile, RefusesAnEntryOfAnotherFile) {
   entry.name = "x";
   entry.bytes = uint64_t{1} << 62;
   ExpectError(file->Read(entry).status(), ErrorCode::kInvalidArgument, "\"x\" is not one of");
+  entry.offset = 1;
+  entry.bytes = ~uint64_t{0};
+  ExpectError(file->Read(entry).status(), ErrorCode::kInvalidArgument, "\"x\" is not one of");
   entry.offset = ~uint64_t{0};
   entry.bytes = 2;
   ExpectError(file->Read(entry).status(), ErrorCode::kInvalidArgument, "\"x\" is not one of");
