@@ -215,6 +215,11 @@ edit_case("R13", "modules/0/quantized", 1)
 edit_case("R13", "modules/0/bias", None)
 edit_case("R13", "tensors/0/shape/0", "3")
 edit_case("R13", "tensors/0/shard", 0)
+edit_case("R13", "source/files/0/name", "folder/model.safetensors")
+edit_case("R13", "source/files/0/name", "a\nb")
+edit_case("R13", "source/files/0/xxh3", "0" * 31)
+edit_case("R13", "modules/0/experts", 2)
+edit_case("R30", "modules/1/quantized", False, sample=octavo_writer.plain)
 header_case("R13", features=2)  # an index without `shards`
 
 
@@ -602,7 +607,7 @@ index_value_case("R13", "tensors/0/shard", REMOVE)
 index_value_case("R13", "assets/0/shard", REMOVE)
 index_value_case("R14", "tensors/0/shard", -1)
 index_value_case("R36", "tensors/0/offset", 192)
-for name in ("../sharded.8vo", "/etc/passwd", "", "..", "a\\b.8vo"):
+for name in ("../sharded.8vo", "a\nb.8vo", "/etc/passwd", "", "..", "a\\b.8vo"):
     index_value_case("R35", "shards/0/name", name)
 index_value_case("R36", "shards/0/name", "none.8vo")
 index_value_case("R36", "shards/0/bytes", 1)

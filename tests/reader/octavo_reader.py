@@ -283,15 +283,17 @@ def array_of(owner, key, kind, where, optional=False):
     return items
 
 
+def is_name(name):
+    return 1 <= len(name.encode()) <= MAX_NAME_BYTES and not re.search("[\x00-\x1f\x7f]", name)
+
+
 def check_names(entries, what):
     seen = set()
     for i, entry in enumerate(entries):
         name = field(entry, "name", "string", f"{what} {i}")
         # R15: length, characters, and no name twice.
-        require(1 <= len(name.encode()) <= MAX_NAME_BYTES, "R15",
-                f"the name of {what} {i} is not 1 to 1024 bytes long")
-        require(not re.search("[\x00-\x1f\x7f]", name), "R15",
-                f"{what} '{printable(name)}' has a control character")
+        require(is_name(name), "R15",
+                f"{what} {i}, '{printable(name)}': not 1 to 1024 bytes without control characters")
         require(name not in seen, "R15", f"there are two {what}s '{printable(name)}'")
         seen.add(name)
 
@@ -308,6 +310,10 @@ def check_top_level(manifest, is_index):
         field(file, "name", "string", f"source file {i}")
         field(file, "bytes", "size", f"source file {i}")
         field(file, "xxh3", "string", f"source file {i}")
+        # R13: a base name and an XXH3-128.
+        require(
+            is_base_name(file["name"]) and HEX32.fullmatch(file["xxh3"]), "R13",
+            f"source file {i} does not have a base name and 32 hex digits")
     field(manifest, "quantization", "object", where)
     for key in ("module", "tensor", "asset"):
         check_names(array_of(manifest, key + "s", "object", where), key)
@@ -367,6 +373,7 @@ MAX_CHUNK_BYTES = 64 * MIB
 MAX_ASSET_BYTES = GIB
 MAX_WINDOW_BYTES = 1 << 26
 BIG_PAYLOAD = 65536
+HEX32 = re.compile("[0-9a-f]{32}")
 HEX16 = re.compile("[0-9a-f]{16}")
 
 Chunk = collections.namedtuple("Chunk", "raw_bytes stored_bytes xxh3 offset")
@@ -481,7 +488,7 @@ class Entry:
 
 
 def is_base_name(name):
-    return "/" not in name and "\\" not in name and name not in ("", ".", "..")
+    return is_name(name) and "/" not in name and "\\" not in name and name not in (".", "..")
 
 
 def check_places(entries):
@@ -636,6 +643,8 @@ def check_module_types(module, label):
         require(value is None or value <= MAX_FEATURES, "section 10",
                 f"'{key}' of {label} is above 2^24")
     field(module, "experts", "size", label, optional=kind != "experts")
+    require(kind == "experts" or "experts" not in module, "R13",
+            f"{label} has 'experts', but is none")
     for key in ("source_tensor", "source_dtype", "weight", "bias", "tied_to"):
         field(module, key, "string", label, optional=True)
     field(module, "transposed", "bool", label, optional=True)
@@ -733,6 +742,9 @@ def check_module(module, tensors, modules, method):
         require(shape is None or tensor.shape == shape, "R30",
                 f"{label}: tensor '{printable(name)}' has shape {tensor.shape}, not {shape}")
 
+    # R30: no other module has a scheme.
+    require(module["quantized"] or "scheme" not in module, "R30",
+            f"{label} has a scheme, but is not quantized")
     if module["quantized"]:
         check_scheme(module, label)
         check_scheme_tensors(module, check_tensor)
