@@ -488,7 +488,7 @@ class Entry:
 
 
 def is_base_name(name):
-    return is_name(name) and "/" not in name and "\\" not in name and name not in (".", "..")
+    return not re.search(r"[/\\\0]", name) and name not in ("", ".", "..")
 
 
 def check_places(entries):
@@ -805,6 +805,9 @@ def open_shard(index, number, item):
                                                               where)
     # R35: in the folder of the index.
     require(is_base_name(name), "R35", f"{where}: '{printable(name)}' is not a base name")
+    # R15: and a name like all others.
+    require(is_name(name), "R15",
+            f"{where}: '{printable(name)}' is too long or has a control character")
     label = f"shard '{printable(name)}'"
     path = os.path.join(os.path.dirname(index.path), name)
     # R36: the file is the one that the index means.
