@@ -99,7 +99,8 @@ std::string Binder::Where() const {
     }
     if (frame.key.empty()) continue;
     if (!where.empty() && where.back() != ' ') where += ".";
-    where += frame.key.size() > 80 ? "…" : frame.key;
+    const std::string key = Quote(frame.key);  // without its quotes, only to make it printable
+    where += frame.key.size() > 80 ? "…" : key.substr(1, key.size() - 2);
   }
   return where.empty() ? "the JSON text" : where;
 }
