@@ -181,7 +181,8 @@ ParallelFor SerialFor();
 
 // ---- The table of functions that each instruction set fills -----------------------------------
 
-// A block of output: rows [row_begin, row_end) by output features [col_begin, col_end).
+// A block of output: rows [row_begin, row_end) by output features [col_begin, col_end). At most 64
+// output features, from a multiple of 64 on: no group of a packed layout is cut.
 struct Block {
   size_t row_begin = 0, row_end = 0, col_begin = 0, col_end = 0;
 };
