@@ -221,8 +221,8 @@ TEST(Convert, KeepsModulesThatAreNotFiniteIfAsked) {
 }
 
 constexpr char kProfile[] =
-    R"({"octavo_profile": 1, "modules": {"model.layers.0.mlp.up_proj":
-        {"in_features": 32, "features": [{"index": 30, "max_abs": 9}, {"index": 2, "max_abs": 8}]}}})";
+    R"({"octavo_profile": 1, "modules": {"model.layers.0.mlp.up_proj": {"in_features": 32,
+        "features": [{"index": 30, "max_abs": 9}, {"index": 2, "max_abs": 8}]}}})";
 
 TEST(Convert, StoresKeptColumnsInTheSourcesType) {
   for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF32}) {

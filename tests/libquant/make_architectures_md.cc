@@ -16,40 +16,46 @@ using octavo::quant::NameRule;
 constexpr char kIntroduction[] =
     R"(# What is quantized, by architecture
 
-`octavo convert` decides for each module of a model whether its weight becomes int8. What a tensor's name and
-shape cannot tell comes from a table of facts, `libquant/architectures.cc`, by config.json's `model_type`; this page is
-made from that table. `octavo convert --explain` shows the decisions for a model, each with its reason, and every
-.8vo file carries them.
+`octavo convert` decides for each module of a model whether its weight becomes int8. What a
+tensor's name and shape cannot tell comes from a table of facts, `libquant/architectures.cc`, by
+config.json's `model_type`; this page is made from that table. `octavo convert --explain` shows
+the decisions for a model, each with its reason, and every .8vo file carries them.
 
-Quantized are the linears of the transformer blocks: they hold most of the weights and do most of the work. Not
-quantized, whatever the model:
+Quantized are the linears of the transformer blocks: they hold most of the weights and do most
+of the work. Not quantized, whatever the model:
 
 - embeddings: a lookup costs no multiplication;
 - norms, biases and other tensors of one dimension: tiny, and every feature depends on them;
-- routers and gates of mixtures of experts: tiny, and a flipped decision changes everything behind it;
-- position embeddings and relative attention biases: added to scores, never multiplied with activations;
+- routers and gates of mixtures of experts: tiny, and a flipped decision changes everything
+  behind it;
+- position embeddings and relative attention biases: added to scores, never multiplied with
+  activations;
 - convolutions, and buffers such as attention masks, rotary frequencies or position ids;
-- by default the output head, and what is tied to it: its errors reach the logits without anything behind it to
-  average them out.
+- by default the output head, and what is tied to it: its errors reach the logits without
+  anything behind it to average them out.
 
-`--skip-modules PATTERN` keeps further modules in 16 bit. `--only-skip` lets the patterns replace the output heads and
-the "kept" lists below, and nothing else. Patterns match whole dotted components, `*` any one: `h.0` matches
-`transformer.h.0.attn.c_attn` and not `h.01`.
+`--skip-modules PATTERN` keeps further modules in 16 bit. `--only-skip` lets the patterns
+replace the output heads and the "kept" lists below, and nothing else. Patterns match whole
+dotted components, `*` any one: `h.0` matches `transformer.h.0.attn.c_attn` and not `h.01`.
 
-A tied head (`tie_word_embeddings`) has no tensor of its own in the file; if the source stores it all the same, it is
-stored once where both are equal byte for byte, and kept as a head of its own, with a warning, where they are not.
+A tied head (`tie_word_embeddings`) has no tensor of its own in the file; if the source stores
+it all the same, it is stored once where both are equal byte for byte, and kept as a head of its
+own, with a warning, where they are not.
 
-Names below are the last dotted components of a module's name, so any prefix (`model.`, `transformer.`, none) is fine.
+Names below are the last dotted components of a module's name, so any prefix (`model.`,
+`transformer.`, none) is fine.
 )";
 
 constexpr char kRulesIntroduction[] =
     R"(
 ## The general rules
 
-They decide for model types outside the table, and for modules that the table does not name. A weight is quantized if its
-tensor ends in `.weight`, has two dimensions and type F16, BF16 or F32, is stored as [out_features, in_features], and none of
-these rules, in order, fits the module. Tensors of three dimensions that hold the weights of all experts are kept: whether they are
-[experts, out, in] or [experts, in, out] cannot be seen. The report says that the general rules decided.
+They decide for model types outside the table, and for modules that the table does not name. A
+weight is quantized if its tensor ends in `.weight`, has two dimensions and type F16, BF16 or
+F32, is stored as [out_features, in_features], and none of these rules, in order, fits the
+module. Tensors of three dimensions that hold the weights of all experts are kept: whether they
+are [experts, out, in] or [experts, in, out] cannot be seen. The report says that the general
+rules decided.
 
 | module's name | is | because |
 |---|---|---|

@@ -108,9 +108,11 @@ class ModelFolder {
 };
 
 inline constexpr char kLlama[] =
-    R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": false})";
+    R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"],
+        "tie_word_embeddings": false})";
 inline constexpr char kTiedLlama[] =
-    R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": true})";
+    R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"],
+        "tie_word_embeddings": true})";
 inline constexpr char kGpt2[] = R"({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]})";
 
 // An opened output, with failures reported where it is used.

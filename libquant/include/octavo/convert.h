@@ -17,73 +17,88 @@ namespace octavo::quant {
 
 enum class OnNonfinite : int32_t {
   kError = 0,  // a NaN or infinity in a weight ends the conversion, naming tensor and index
-  kSkip = 1,   // that module stays in 16 bit, with the reason
+  kSkip = 1,   // that module stays in 16 bit, with the reason; costs a pass over the linears ahead
 };
 
-// What is measured while converting. `bytes` are of the source.
+// What is measured while converting. `bytes` are of the source, as often as it is read.
 struct Progress {
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
   const std::string* tensor = nullptr;  // being worked on; valid during the call
 };
-// Called from one thread at a time, at most about ten times a second. Returning false cancels (kCancelled).
+// Called from one thread at a time, at most about ten times a second, first at the beginning and
+// last when all bytes are done. Returning false cancels (kCancelled).
 using ProgressCallback = std::function<bool(const Progress&)>;
 
 struct ConvertOptions {
-  // Left empty, a value comes from `compat`'s preset, else from the method's, else from Octavo's defaults: threshold 6, scope batch,
-  // row rule inlier_columns, activations asymmetric (symmetric for the methods tensor-wise and row-wise, as in the paper).
+  // Left empty, a value comes from `compat`'s preset, else from the method's, else from Octavo's
+  // defaults: threshold 6, scope batch, row rule inlier_columns, activations asymmetric (symmetric
+  // for the methods tensor-wise and row-wise, as in the paper). A preset takes another threshold,
+  // but no other change.
   format::Compat compat = format::Compat::kNone;
   std::optional<format::Method> method = {};
   std::optional<float> threshold = {};
   std::optional<format::Scope> scope = {};
   std::optional<format::RowRule> row_rule = {};
   std::optional<format::Activations> activations = {};
-  bool via_fp16 = false;                // bf16 and fp32 weights are rounded to fp16 first; overflow is kRefused
+  // bf16 and fp32 weights are rounded to fp16 first; overflow is kRefused.
+  bool via_fp16 = false;
   OnNonfinite on_nonfinite = OnNonfinite::kError;
   PolicyOptions policy = {};
-  std::string keep_columns = {};             // JSON text of a profile (docs/cli.md); empty: no kept columns
-  std::optional<double> keep_budget = {};    // share of all linears' columns, (0, 1]: those with the largest |x| first; empty: all in the profile
+  // JSON text of a profile (docs/cli.md); empty: no kept columns. With method vector-wise only, and
+  // not with compat bitsandbytes.
+  std::string keep_columns = {};
+  // Share of all linears' multiplications, (0, 1]: the columns with the largest |x| first, up to
+  // that share; empty: all in the profile.
+  std::optional<double> keep_budget = {};
   format::Codec codec = format::Codec::kNone;
-  format::CodeLayout layout = format::CodeLayout::kPlain;
-  uint64_t max_shard_bytes = 0;         // 0: one file
+  format::CodeLayout layout = format::CodeLayout::kPlain;  // experts are always plain
+  uint64_t max_shard_bytes = 0;                            // 0: one file
   bool overwrite = false;
-  int32_t num_threads = 0;              // 0: one for each CPU. Never changes the bytes.
+  int32_t num_threads = 0;  // 0: one for each CPU. Never changes the bytes.
   ProgressCallback progress = {};
 };
 
 // The values that options resolve to. Errors: kInvalidArgument (what contradicts what).
 Result<format::Quantization> ResolveQuantization(const ConvertOptions& options);
 
-// What a conversion would do, from names and shapes alone.
+// What a conversion would do, from names and shapes; weights are read only to compare a head that
+// is stored although tied with its embedding.
 struct Plan {
   Policy policy;
   format::Quantization quantization;
-  uint64_t bytes_source = 0;            // tensors of the source
-  uint64_t bytes_file = 0;              // of the output without compression, assets included, manifest estimated
+  uint64_t bytes_source = 0;  // tensors of the source
+  uint64_t bytes_file = 0;    // without compression, assets included, manifest estimated
   std::vector<std::string> warnings;
 };
 Result<Plan> PlanConversion(const format::Checkpoint& source, const ConvertOptions& options);
 
 struct ConvertReport {
-  format::Manifest manifest;            // as written (of the index if sharded)
-  std::vector<std::string> files;       // base names written, the output first
+  format::Manifest manifest;       // as written (of the index if sharded)
+  std::vector<std::string> files;  // base names written, the output first
   uint64_t bytes_source = 0;
   uint64_t bytes_file = 0;
   double seconds = 0;
   std::vector<std::string> warnings;
 };
 
-// Converts. Memory is bounded by threads times a few MiB, not by the model (plus the manifest, and one 16-bit row where a row
-// is larger than that). The same source and options give the same bytes, whatever the threads and the CPU.
-// Errors: as Checkpoint::Open and format::Writer, and kRefused (non-finite weights, overflow to fp16, a source that is quantized
-// already), kInvalidArgument, kCancelled, kIo (also: the source changed while it was read). On error the old output
-// is untouched and nothing new remains.
-Result<ConvertReport> Convert(const std::string& source, const std::string& output, const ConvertOptions& options);
+// Converts. Memory is bounded by threads times a few MiB, not by the model (plus the manifest, the
+// kept columns of one module, and for each thread a row where a row is larger than that). The same
+// source and options give the same bytes, whatever the threads and the CPU.
+// Errors: as Checkpoint::Open and format::Writer, and kRefused (non-finite weights, overflow to
+// fp16, a source that is quantized already), kInvalidArgument (also: the output is a file of the
+// source), kCancelled, kIo (also: too little room on the disk, and a source that changed while it
+// was read). On error the old output is untouched and nothing new remains.
+Result<ConvertReport> Convert(const std::string& source, const std::string& output,
+                              const ConvertOptions& options);
 
-// Recomputes every code, scale, sum, kept column, copied tensor and asset of `file` from `source` with the options the
-// file states, and compares. Findings as format::Reader::Verify gives them (subject: tensor; message: first index that
-// differs). A source whose files have other digests is a finding too. num_threads and progress of `options` count, nothing else.
-Result<std::vector<format::Finding>> VerifyAgainst(const std::string& file, const std::string& source,
+// Recomputes every code, scale, sum, kept column, copied tensor and asset of `file` from `source`
+// with the options the file states, and compares. Findings as format::Reader::Verify gives them
+// (subject: the tensor, module or asset, or "manifest"; message: first index that differs). A
+// source whose files have other digests is a finding too. num_threads and progress of `options`
+// count, nothing else. Errors: as Convert, where one of both cannot be read or recomputed.
+Result<std::vector<format::Finding>> VerifyAgainst(const std::string& file,
+                                                   const std::string& source,
                                                    const ConvertOptions& options);
 
 }  // namespace octavo::quant

@@ -1,5 +1,6 @@
-// Which tensors of a model are quantized, and why. Pure functions over names, shapes and config.json: no weights are
-// read. docs/architectures.md and `octavo convert --explain` show the same reasons.
+// Which tensors of a model are quantized, and why. Pure functions over names, shapes and
+// config.json: no weights are read. docs/architectures.md and `octavo convert --explain` show the
+// same reasons.
 #pragma once
 
 #include <cstdint>
@@ -15,22 +16,31 @@
 
 namespace octavo::quant {
 
-// What is known about a family of model types. Entries match whole dotted components of a module's name, "*" one
-// component of any content; so "attn.c_attn" is the last two components, anywhere.
+// What is known about a family of model types. Entries match whole dotted components of a module's
+// name, "*" one component of any content; so "attn.c_attn" is the last two components, anywhere.
 struct ArchitectureFacts {
   std::string_view name;                          // "GPT-2", for reports
   std::span<const std::string_view> model_types;  // of config.json
-  std::span<const std::string_view> linears = {};     // of the blocks: quantized
-  std::span<const std::string_view> transposed = {};  // linears kept as [in_features, out_features] (Conv1D)
-  std::span<const std::string_view> heads = {};       // output heads: stay in 16 bit
-  std::span<const std::string_view> keep = {};        // linears that must stay in 16 bit, each with a reason below
+  // Linears of the blocks: quantized.
+  std::span<const std::string_view> linears = {};
+  // Those of them that the source keeps as [in_features, out_features] (Conv1D).
+  std::span<const std::string_view> transposed = {};
+  // Output heads: stay in 16 bit.
+  std::span<const std::string_view> heads = {};
+  // Linears that stay in 16 bit, and why.
+  std::span<const std::string_view> keep = {};
   std::string_view keep_reason = {};
-  std::string_view tied_head = {};                // module that has no tensor of its own when embeddings are tied
-  std::string_view tied_to = {};                  // … and the module whose weight it uses
-  bool tied_by_default = false;                   // if config.json does not say tie_word_embeddings
-  std::span<const std::string_view> experts = {};     // 3-D expert tensors, by the tensor's own last components
-  bool experts_transposed = false;                // [experts, in_features, out_features]
-  std::string_view notes = {};                    // what else docs/architectures.md says, a sentence or two
+  // The module that has no tensor of its own when embeddings are tied, and the one whose weight it
+  // uses; tied_by_default: if config.json does not say tie_word_embeddings.
+  std::string_view tied_head = {};
+  std::string_view tied_to = {};
+  bool tied_by_default = false;
+  // 3-D tensors of all experts, by the tensor's own last components: [experts, out_features,
+  // in_features], or with experts_transposed [experts, in_features, out_features].
+  std::span<const std::string_view> experts = {};
+  bool experts_transposed = false;
+  // What else docs/architectures.md says, a sentence or two.
+  std::string_view notes = {};
 };
 
 // All families, in the order of docs/architectures.md. The facts live as long as the process.
@@ -40,10 +50,10 @@ const ArchitectureFacts* FindArchitecture(std::string_view model_type);
 
 // config.json, as far as conversion needs it.
 struct ModelConfig {
-  std::string model_type;            // empty without config.json
-  std::string architecture;          // first of "architectures"
+  std::string model_type;    // empty without config.json
+  std::string architecture;  // first of "architectures"
   std::optional<bool> tie_word_embeddings;
-  std::string quant_method;          // of "quantization_config": not empty if the source is already quantized
+  std::string quant_method;  // of "quantization_config": not empty if the source is quantized
 };
 // Errors: kInvalidFile. An empty text gives an empty config.
 Result<ModelConfig> ParseModelConfig(std::string_view config_json);
@@ -59,34 +69,41 @@ struct Decision {
   std::string module;
   format::ModuleKind kind = format::ModuleKind::kOther;
   Action action = Action::kKeep;
-  std::string reason;                 // one clause, for people: "linear of a transformer block"
+  std::string reason;  // one clause, for people: "linear of a Llama block"
   bool transposed = false;
-  uint64_t in_features = 0;
+  uint64_t in_features = 0;  // 0 and 0: not a linear
   uint64_t out_features = 0;
   uint64_t experts = 0;
-  std::string weight;                 // source tensors; empty where there is none
+  // Tensors of the source; empty where there is none.
+  std::string weight;
   std::string bias;
-  std::vector<std::string> tensors;   // further ones
-  std::string tied_to;                // kTie: a module
+  std::vector<std::string> tensors;  // further ones
+  // kTie: a module. With a `weight` of its own the two must still be compared, byte for byte.
+  std::string tied_to;
 };
 
 struct PolicyOptions {
-  // Modules to keep in 16 bit: patterns over whole dotted components, "*" for any one component. A pattern matches a
-  // module if it equals a run of components that starts anywhere and ends at the module's own name or above it:
-  // "lm_head", "h.0", "layers.*.mlp" all match everything below them; "c_attn" never matches "my_c_attn".
+  // Modules to keep in 16 bit: patterns over whole dotted components, "*" for any one component. A
+  // pattern matches a module if it equals a run of components that starts anywhere and ends at the
+  // module's own name or above it: "lm_head", "h.0", "layers.*.mlp" all match everything below
+  // them; "c_attn" never matches "my_c_attn".
   std::vector<std::string> skip_modules = {};
-  bool only_skip = false;  // skip_modules replaces the default list (heads and what architectures keep) instead of adding to it
+  // skip_modules replaces the default list (heads and what architectures keep) instead of adding
+  // to it.
+  bool only_skip = false;
 };
 
 struct Policy {
   const ArchitectureFacts* architecture = nullptr;  // null: the general rules
-  std::vector<Decision> decisions;                  // in the order of the modules' first tensors
-  std::vector<std::string> warnings;                // a pattern that matched nothing, an unknown model type, …
+  // In the order of the modules' first tensors; a tied head without tensors comes last.
+  std::vector<Decision> decisions;
+  // A pattern that matched nothing, an unknown model type, …
+  std::vector<std::string> warnings;
 };
 
-// Errors: kInvalidArgument (a malformed pattern), kRefused (already quantized source that this version does not take).
-Result<Policy> DecideModules(std::span<const format::SourceTensor> tensors, const ModelConfig& config,
-                             const PolicyOptions& options);
+// Errors: kInvalidArgument (a malformed pattern), kRefused (a source that is quantized already).
+Result<Policy> DecideModules(std::span<const format::SourceTensor> tensors,
+                             const ModelConfig& config, const PolicyOptions& options);
 
 // Whether `pattern` matches the module, by the rule at skip_modules.
 bool MatchesModule(std::string_view pattern, std::string_view module);
