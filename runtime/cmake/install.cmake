@@ -1,4 +1,4 @@
-# What an installed Octavo is: a CMake package, a pkg-config file, headers, libraries, and the binary `octavo`.
+# What an installed Octavo is: a CMake package, a pkg-config file, headers and libraries (and the binary: tools/).
 # Included by the top level after all targets exist; a target that this configuration lacks is left out.
 include(CMakePackageConfigHelpers)
 
@@ -17,9 +17,6 @@ foreach(target octavo_format octavo_kernels octavo_quant octavo_runtime)
     target_compile_features(${target} INTERFACE cxx_std_20)
   endif()
 endforeach()
-if(TARGET octavo)
-  install(TARGETS octavo RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-endif()
 
 foreach(folder format kernels libquant runtime)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
