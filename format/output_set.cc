@@ -7,6 +7,7 @@
 #include "format/header.h"
 #include "format/manifest_rules.h"
 #include "format/opened_file.h"
+#include "format/shard_plan.h"
 
 namespace octavo::format {
 namespace {
@@ -50,11 +51,19 @@ Result<FinishedFile> FinishFile(const AtomicFile& file, const Manifest& manifest
   return FinishedFile{header.values.file_bytes, Hex(header.manifest_xxh3)};
 }
 
-std::vector<std::string> ShardsOf(const std::string& path) {
-  const Result<OpenedFile> file = OpenFile(path);
-  std::vector<std::string> names;
-  if (!file.ok()) return names;
-  for (const ShardEntry& shard : file->manifest.shards) names.push_back(shard.name);
+std::vector<std::string> OwnShardsOf(const std::string& path) {
+  const Result<OpenedFile> index = OpenFile(path);
+  std::vector<std::string> names, digests;
+  if (!index.ok()) return names;
+  const std::vector<ShardEntry>& shards = index->manifest.shards;
+  for (const ShardEntry& shard : shards) digests.push_back(shard.manifest_xxh3);
+  for (uint32_t i = 0; i < shards.size(); ++i) {
+    if (shards[i].name != ShardName(StemOf(path), digests, i)) continue;
+    const Result<OpenedFile> shard = OpenFile(FolderPrefix(path) + shards[i].name);
+    if (shard.ok() && Hex(shard->header.manifest_xxh3) == shards[i].manifest_xxh3) {
+      names.push_back(shards[i].name);
+    }
+  }
   return names;
 }
 

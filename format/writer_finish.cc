@@ -91,7 +91,7 @@ Status Writer::Finish(Manifest manifest) {
   manifest.assets = state.assets;
   manifest.shards.clear();
   const std::vector<std::string> old_shards =
-      state.options.overwrite ? ShardsOf(state.path) : std::vector<std::string>();
+      state.options.overwrite ? OwnShardsOf(state.path) : std::vector<std::string>();
   OCTAVO_RETURN_IF_ERROR(state.shards.size() == 1 ? state.FinishSingle(manifest)
                                                   : state.FinishSharded(std::move(manifest)));
   std::vector<std::string> removed;

@@ -172,6 +172,34 @@ TEST(AtomicOutput, OldShardsGoAfterTheNewIndexAndNothingElseDoes) {
   EXPECT_EQ(folder.Names().size(), file.writer()->files().size() + 1);
 }
 
+// An index under another name, or one that somebody made, must not make us remove files that are
+// not its own.
+TEST(AtomicOutput, OverwritingACopyOfAnIndexLeavesTheOriginalsShards) {
+  const TemporaryFolder folder;
+  WriteSample("sharded", folder / "x.8vo");
+  std::filesystem::copy_file(folder / "x.8vo", folder / "copy.8vo");
+  SampleFile file(folder / "copy.8vo", {.overwrite = true});
+  file.AddLinear({.name = "h.0"});
+  ASSERT_TRUE(file.Finish().ok());
+  EXPECT_TRUE(format::Reader::Open(folder / "x.8vo", {.verify = true}).ok());
+}
+
+TEST(AtomicOutput, AFileInPlaceOfAnOldShardStays) {
+  const TemporaryFolder folder;
+  WriteSample("sharded", folder / "x.8vo");
+  std::string shard;
+  for (const std::string& name : folder.Names()) {
+    if (name.ends_with("-00001-of-00002.8vo")) shard = name;
+  }
+  ASSERT_FALSE(shard.empty());
+  std::filesystem::remove(folder / shard);
+  Save(folder / shard, Bytes(5, std::byte{7}));
+  SampleFile file(folder / "x.8vo", {.overwrite = true});
+  file.AddLinear({.name = "h.0"});
+  ASSERT_TRUE(file.Finish().ok());
+  EXPECT_EQ(folder.Names(), (std::vector<std::string>{shard, "x.8vo"}));
+}
+
 TEST(AtomicOutput, TheSameModelAgainKeepsItsShards) {
   const TemporaryFolder folder;
   for (int run = 0; run < 2; ++run) {
