@@ -49,7 +49,7 @@ inline constexpr int kMaxDepth = 16;                              // R11
 inline constexpr size_t kMaxEntries = 4'194'304;
 inline constexpr size_t kMaxNameBytes = 1024;  // R15
 inline constexpr size_t kMaxStringBytes = 65'536;
-inline constexpr uint64_t kMaxFeatures = uint64_t{1} << 24;
+inline constexpr uint64_t kMaxFeatures = uint64_t{1} << 23;
 inline constexpr uint64_t kMaxCount = (uint64_t{1} << 63) - 1;  // R14
 
 // Requires: value + multiple does not overflow; multiple is a power of two.

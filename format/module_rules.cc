@@ -130,7 +130,7 @@ Status CheckTie(const Module& module, const ModuleMap& modules) {
 Status CheckModule(const Module& module, const TensorMap& tensors, const ModuleMap& modules,
                    Method method) {
   if (module.in_features > kMaxFeatures || module.out_features > kMaxFeatures) {
-    return Fault(module, "more than 2^24 features", "section 10");
+    return Fault(module, "more than 2^23 features", "section 10");
   }
   if (module.scheme) OCTAVO_RETURN_IF_ERROR(CheckScheme(module, tensors, method));
   if (!module.weight.empty()) {

@@ -11,10 +11,14 @@
 namespace octavo::quant {
 namespace {
 
+constexpr std::string_view kTransposedReason =
+    "stored as [in_features, out_features], and the model type is not in the table of "
+    "architectures";
+
 using format::ModuleKind;
 using format::SourceTensor;
 
-constexpr uint64_t kMaxFeatures = uint64_t{1} << 24;  // docs/format.md section 10
+constexpr uint64_t kMaxFeatures = uint64_t{1} << 23;  // docs/format.md section 10
 
 // The tensors that belong to one module, in the source's order.
 struct Group {
@@ -181,15 +185,35 @@ void LimitFeatures(Decision* decision) {
   if (std::max(decision->in_features, decision->out_features) <= kMaxFeatures) return;
   decision->in_features = decision->out_features = decision->experts = 0;
   decision->action = Action::kKeep;
-  decision->reason = "more than 2^24 features";
+  decision->reason = "more than 2^23 features";
 }
 
-void AssignTensors(const Group& group, Decision* decision, std::vector<std::string>* warnings) {
+// Only [in_features, out_features] fits the bias: what a Conv1D of a family outside the table looks
+// like. It is kept, because a square sibling of it could not be told from an ordinary linear.
+bool LooksTransposed(const SourceTensor& bias, const Decision& decision) {
+  return decision.kind == ModuleKind::kLinear && !decision.transposed &&
+         bias.shape == Shape{decision.in_features};
+}
+
+void KeepAsTransposed(Decision* decision) {
+  std::swap(decision->in_features, decision->out_features);
+  decision->transposed = true;
+  decision->action = Action::kKeep;
+  decision->reason = std::string(kTransposedReason);
+}
+
+void AssignTensors(const Group& group, bool is_known_type, Decision* decision,
+                   std::vector<std::string>* warnings) {
   const std::string bias_name = group.module + (group.is_experts ? "_bias" : ".bias");
   const bool is_linear = decision->out_features > 0;
   if (group.weight != nullptr) decision->weight = group.weight->name;
   for (const SourceTensor* tensor : group.others) {
     const bool is_bias = tensor->name == bias_name && group.weight != nullptr;
+    const bool is_wanted = decision->action == Action::kQuantize;
+    if (is_bias && is_wanted && !is_known_type && !BiasFits(*tensor, *decision) &&
+        LooksTransposed(*tensor, *decision)) {
+      KeepAsTransposed(decision);
+    }
     if (is_bias && (!is_linear || BiasFits(*tensor, *decision))) {
       decision->bias = tensor->name;
       continue;
@@ -224,7 +248,7 @@ Decision Decide(const Group& group, const ArchitectureFacts* facts, const Policy
   if (group.weight != nullptr) SetFeatures(*group.weight, facts, &decision);
   KeepEmpty(&decision);
   LimitFeatures(&decision);
-  AssignTensors(group, &decision, warnings);
+  AssignTensors(group, facts != nullptr, &decision, warnings);
   return decision;
 }
 
@@ -242,6 +266,29 @@ Status CheckPattern(const std::string& pattern) {
     }
   }
   return {};
+}
+
+// A model with weights that look like a Conv1D's: what does not show its orientation by a bias may
+// be one too.
+void KeepDoubtfulOrientations(Policy* policy) {
+  const auto looks_transposed = [](const Decision& d) { return d.reason == kTransposedReason; };
+  const auto count = std::ranges::count_if(policy->decisions, looks_transposed);
+  if (count == 0) return;
+  size_t doubtful = 0;
+  for (Decision& decision : policy->decisions) {
+    const bool shows_it = !decision.bias.empty() && decision.in_features != decision.out_features;
+    if (decision.action != Action::kQuantize || decision.transposed || shows_it) continue;
+    decision.action = Action::kKeep;
+    decision.reason =
+        "its orientation is not known: other weights of this model are stored as [in_features, "
+        "out_features]";
+    ++doubtful;
+  }
+  policy->warnings.push_back(
+      std::to_string(count) + " modules are stored as [in_features, out_features], and " +
+      std::to_string(doubtful) +
+      " more may be: they stay in 16 bit, because the model type is not in the table of "
+      "architectures");
 }
 
 // Keeps what the user named in 16 bit; a pattern that names nothing is worth a warning.
@@ -292,6 +339,7 @@ Result<Policy> DecideModules(std::span<const SourceTensor> tensors, const ModelC
   for (const Group& group : GroupByModule(tensors)) {
     policy.decisions.push_back(Decide(group, policy.architecture, options, &policy.warnings));
   }
+  KeepDoubtfulOrientations(&policy);
   TieHead(tensors, config, &policy);
   ApplySkipPatterns(options.skip_modules, &policy);
   return policy;

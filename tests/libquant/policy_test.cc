@@ -97,6 +97,22 @@ TEST(DecideModules, KeepsALinearWhoseBiasDoesNotFitAndWarns) {
   EXPECT_TRUE(HasWarning(policy, "its bias has shape [64]"));
 }
 
+// A Conv1D family outside the table: its square weights look like ordinary linears, and are not.
+TEST(DecideModules, KeepsWhatMayBeTransposedInAnUnknownType) {
+  const Policy policy = Decide(Gpt2(""), Config("openai-gpt"));
+  const Decision* fused = Find(policy, "h.0.attn.c_attn");
+  EXPECT_EQ(fused->action, Action::kKeep);
+  EXPECT_TRUE(fused->transposed);
+  EXPECT_EQ(fused->in_features, 16u);
+  EXPECT_EQ(fused->out_features, 48u);
+  EXPECT_EQ(fused->bias, "h.0.attn.c_attn.bias");
+  for (const char* name : {"h.0.attn.c_proj", "h.0.mlp.c_fc", "h.0.mlp.c_proj"}) {
+    EXPECT_EQ(Find(policy, name)->action, Action::kKeep) << name;
+  }
+  EXPECT_TRUE(
+      HasWarning(policy, "1 modules are stored as [in_features, out_features], and 3 more"));
+}
+
 TEST(DecideModules, QuantizesLlamaBlocksAndKeepsTheHead) {
   for (const std::string type : {"llama", "mistral", "qwen2", "qwen3", "smollm3"}) {
     Names names;

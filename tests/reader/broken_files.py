@@ -544,7 +544,7 @@ def row_wise_with_steps():
 
 # Section 10: limits without a rule.
 edit_case("section 10", "converter", "a" * 65537)
-edit_case("section 10", "modules/0/in_features", (1 << 24) + 1)
+edit_case("section 10", "modules/0/in_features", (1 << 23) + 1)
 
 # ---- Files of a sharded model
 

@@ -158,7 +158,7 @@ MAX_DEPTH = 16
 MAX_ENTRIES = 4194304
 MAX_NAME_BYTES = 1024
 MAX_STRING_BYTES = 65536
-MAX_FEATURES = 1 << 24
+MAX_FEATURES = 1 << 23
 STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
@@ -641,7 +641,7 @@ def check_module_types(module, label):
     for key in ("in_features", "out_features"):
         value = field(module, key, "size", label, optional=True)
         require(value is None or value <= MAX_FEATURES, "section 10",
-                f"'{key}' of {label} is above 2^24")
+                f"'{key}' of {label} is above 2^23")
     field(module, "experts", "size", label, optional=kind != "experts")
     require(kind == "experts" or "experts" not in module, "R13",
             f"{label} has 'experts', but is none")
