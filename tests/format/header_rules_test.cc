@@ -97,6 +97,10 @@ TEST_F(HeaderRules, R7RejectsASumThatOverflows) {
   const uint64_t begin = LoadInteger(bytes_, offset::kManifestOffset, 8);
   Bytes bytes = WithHeaderField(bytes_, offset::kManifestOffset, 8, begin - 64);
   ExpectRefused(OpenBytes(bytes), kInvalid, {"does not end where the file does", "(R7)"});
+  // Offset and size that add up to the file's size modulo 2^64.
+  bytes = WithHeaderField(bytes_, offset::kManifestBytes, 8, bytes_.size() + 64);
+  bytes = WithHeaderField(bytes, offset::kManifestOffset, 8, ~uint64_t{0} - 63);
+  ExpectRefused(OpenBytes(bytes), kInvalid, {"does not end where the file does", "(R7)"});
   bytes = WithHeaderField(bytes_, offset::kManifestOffset, 8, begin + 1);
   ExpectRefused(OpenBytes(bytes), kInvalid, {"multiple of 64", "(R7)"});
   bytes = WithHeaderField(bytes_, offset::kManifestOffset, 8, 64);
