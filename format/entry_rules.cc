@@ -1,5 +1,6 @@
 // Rules about tensors and assets: R15, R17 to R21, R25, R35, R37.
 #include <algorithm>
+#include <unordered_set>
 
 #include "format/chunk.h"
 #include "format/layout.h"
@@ -155,9 +156,13 @@ Status CheckShards(const Manifest& manifest) {
   if (manifest.shards.size() > kMaxEntries) {
     return Status(ErrorCode::kInvalidFile, "manifest: more than 4,194,304 shards (section 10)");
   }
+  std::unordered_set<std::string_view> names;
   for (const ShardEntry& shard : manifest.shards) {
     if (!IsBaseName(shard.name)) return Broken("shard", shard.name, "not a base name", "R35");
     OCTAVO_RETURN_IF_ERROR(CheckName("shard", shard.name));
+    if (!names.insert(shard.name).second) {
+      return Broken("shard", shard.name, "the name is there twice", "R15");
+    }
   }
   for (const std::vector<TensorEntry>* entries : {&manifest.tensors, &manifest.assets}) {
     for (const TensorEntry& entry : *entries) {

@@ -168,6 +168,16 @@ MappedFile::~MappedFile() {
 // ---- AtomicFile ----
 
 Result<AtomicFile> AtomicFile::Create(const std::string& path) {
+  if (BaseName(path).empty()) {
+    return Status(ErrorCode::kInvalidArgument, "the output \"" + path + "\" names no file");
+  }
+  // rename would replace a device or a FIFO by a file, and a folder not at all.
+  struct stat target;
+  if (stat(path.c_str(), &target) == 0 && !S_ISREG(target.st_mode)) {
+    return Status(
+        ErrorCode::kIo,
+        path + (S_ISDIR(target.st_mode) ? " is a folder" : " is there and is no regular file"));
+  }
   RemoveStaleTemporaries(path);
   const std::string folder = FolderOf(path) == "/" ? "/" : FolderOf(path) + "/";
   for (int attempt = 0; attempt < 100; ++attempt) {

@@ -1,5 +1,6 @@
-// Files as values: descriptors that close themselves, read-only mappings, positioned reads and writes that
-// finish or say why, and an output that appears under its name only when it is complete and on disk.
+// Files as values: descriptors that close themselves, read-only mappings, positioned reads and
+// writes that finish or say why, and an output that appears under its name only when it is complete
+// and on disk.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +30,8 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-// "No space left on device" and the like as kIo (kNotFound for ENOENT), with what was being done and to which path.
+// "No space left on device" and the like as kIo (kNotFound for ENOENT), with what was being done
+// and to which path.
 Status ErrnoStatus(int error, const std::string& doing, const std::string& path);
 
 // A regular file opened for positioned reads. Thread-safe after Open.
@@ -39,7 +41,8 @@ class InputFile {
   static Result<InputFile> Open(const std::string& path);
   const std::string& path() const { return path_; }
   uint64_t size() const { return size_; }
-  // Fills `out` from `offset`. Errors: kIo; also where the file ended early ("shrank while it was read").
+  // Fills `out` from `offset`. Errors: kIo; also where the file ended early ("shrank while it was
+  // read").
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const;
   // Whether size and modification time are still those of Open. Errors: kIo.
   Status CheckUnchanged() const;
@@ -66,12 +69,14 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
-// A file that is being made: a locked temporary sibling (".NAME.octavo-XXXXXX"), renamed over the final name by Commit.
-// Removes the temporary if it is destroyed before. Create first removes temporaries of the same name whose writer
-// no longer runs. The mode follows the umask, as for any new file.
+// A file that is being made: a locked temporary sibling (".NAME.octavo-XXXXXX"), renamed over the
+// final name by Commit. Removes the temporary if it is destroyed before. Create first removes
+// temporaries of the same name whose writer no longer runs. The mode follows the umask, as for any
+// new file.
 class AtomicFile {
  public:
-  // `path`: final name. Errors: kNotFound (no such folder), kIo.
+  // `path`: final name. Errors: kNotFound (no such folder), kIo (also: what is there is no regular
+  // file), kInvalidArgument (no name).
   static Result<AtomicFile> Create(const std::string& path);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&& other) noexcept;

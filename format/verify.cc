@@ -59,8 +59,11 @@ void Verifier::OpenShards(const OpenedFile& index) {
     shard.mapping = std::move(mapping).value();
     if (!ExamineFile(&shard)) continue;
     const Status status = CheckShard(index, i, shard);
-    if (!status.ok()) findings_.push_back({shard.name(), "header", status});
-    files_.push_back(std::move(shard));
+    if (status.ok()) {
+      files_.push_back(std::move(shard));
+    } else {  // not of this index: nothing more is said of it, and its memory is given back
+      findings_.push_back({shard.name(), "header", status});
+    }
   }
   if (files_.size() != num_shards || !findings_.empty()) return;
   const Status status = CheckShardContent(index, files_);

@@ -25,8 +25,7 @@ Status AsMisuse(const Status& status) {
 Status CheckOutput(const std::string& path, bool overwrite) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0) return {};
-  if (S_ISDIR(info.st_mode)) return Status(ErrorCode::kIo, path + " is a folder");
-  if (overwrite) return {};
+  if (overwrite || !S_ISREG(info.st_mode)) return {};  // AtomicFile refuses all but regular files
   return Status(ErrorCode::kAlreadyExists, path + " exists already");
 }
 

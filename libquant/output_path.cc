@@ -14,12 +14,18 @@ Status CheckNotSource(const format::Checkpoint& source, const std::string& outpu
   struct stat target;
   if (stat(output.c_str(), &target) != 0)
     return {};  // does not exist yet; other errors show when it is made
-  for (const format::CheckpointFile& file : source.files()) {
+  std::vector<std::string> inputs;
+  for (const format::CheckpointFile& file : source.files()) inputs.push_back(file.path);
+  if (!inputs.empty()) {
+    const std::string folder = inputs.front().substr(0, inputs.front().rfind('/') + 1);
+    for (const std::string& asset : source.assets()) inputs.push_back(folder + asset);
+  }
+  for (const std::string& path : inputs) {
     struct stat info;
-    if (stat(file.path.c_str(), &info) == 0 && info.st_dev == target.st_dev &&
+    if (stat(path.c_str(), &info) == 0 && info.st_dev == target.st_dev &&
         info.st_ino == target.st_ino) {
       return Status(ErrorCode::kInvalidArgument,
-                    output + ": the output is the source's file " + file.path);
+                    output + ": the output is the source's file " + path);
     }
   }
   return {};

@@ -177,7 +177,7 @@ Status RunPipeline(const Checkpoint& source, const PipelineOptions& options,
 }
 
 Status RefuseWeight(const Checkpoint& source, const SourceTensor& tensor, bool via_fp16) {
-  const std::string name = "tensor \"" + tensor.name + "\": ";
+  const std::string name = source.files()[tensor.file].path + ": tensor \"" + tensor.name + "\": ";
   const Result<BadValue> bad = FindBadValue(source, tensor, via_fp16);
   if (bad.ok()) {
     return Status(

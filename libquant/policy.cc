@@ -342,6 +342,10 @@ Result<Policy> DecideModules(std::span<const SourceTensor> tensors, const ModelC
   KeepDoubtfulOrientations(&policy);
   TieHead(tensors, config, &policy);
   ApplySkipPatterns(options.skip_modules, &policy);
+  if (std::ranges::none_of(policy.decisions,
+                           [](const Decision& d) { return d.action == Action::kQuantize; })) {
+    policy.warnings.push_back("no module is quantized");
+  }
   return policy;
 }
 

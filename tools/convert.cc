@@ -87,6 +87,9 @@ void ConvertCommand::RegisterPolicy(CLI::App& app) {
             "A weight with NaN or infinity ends the conversion, or its module is kept as it is");
   auto* keep = app.add_option("--keep-columns", keep_columns,
                               "Multiply the columns that this profile names always in 16 bit")
+                   ->check([](const std::string& path) {
+                     return path.empty() ? std::string("names no file") : std::string();
+                   })
                    ->option_text("PROFILE.json");
   app.add_option("--keep-budget", options.keep_budget,
                  "Of those, at most this share of all linears' columns")
@@ -97,6 +100,10 @@ void ConvertCommand::RegisterPolicy(CLI::App& app) {
 
 // The options that are not plain values yet.
 Status ConvertCommand::Complete() {
+  for (std::string& pattern : options.policy.skip_modules) {  // "q_proj, k_proj"
+    pattern.erase(0, pattern.find_first_not_of(' '));
+    pattern.erase(pattern.find_last_not_of(' ') + 1);
+  }
   options.method = format::MethodFromName(method);
   options.compat = format::CompatFromName(compat).value_or(format::Compat::kNone);
   options.threshold = activations.threshold;
@@ -109,7 +116,11 @@ Status ConvertCommand::Complete() {
     OCTAVO_ASSIGN_OR_RETURN(options.max_shard_bytes, ParseByteSize(max_shard_size));
   }
   if (!keep_columns.empty()) {
+    OCTAVO_RETURN_IF_ERROR(CheckNotInput(output, keep_columns));
     OCTAVO_ASSIGN_OR_RETURN(options.keep_columns, ReadTextFile(keep_columns));
+    if (options.keep_columns.empty()) {
+      return Status(ErrorCode::kInvalidArgument, keep_columns + ": the profile is empty");
+    }
   }
   return Status();
 }

@@ -7,6 +7,7 @@
 #include "tools/command.h"
 #include "tools/forward_run.h"
 #include "tools/options.h"
+#include "tools/read_text_file.h"
 #include "tools/text.h"
 
 namespace octavo::tools {
@@ -70,6 +71,9 @@ Status ForwardCommand::Run() {
   request.quantize = {activations.threshold, activations.scope(), activations.row_rule(),
                       activations.activations()};
   request.output_dtype = DTypeFromName(output_dtype);
+  for (const std::string& read : {path, input}) {
+    if (!output.empty()) OCTAVO_RETURN_IF_ERROR(CheckNotInput(output, read));
+  }
   OCTAVO_ASSIGN_OR_RETURN(const Model model, Model::Open(path));
   OCTAVO_ASSIGN_OR_RETURN(const Linear linear, model.linear(module, expert));
   OCTAVO_ASSIGN_OR_RETURN(const ForwardOutcome outcome, RunForward(linear, expert, input, request));

@@ -13,6 +13,8 @@
 namespace octavo::tools {
 namespace {
 
+constexpr int64_t kMaxEmptyRows = int64_t{1} << 20;
+
 constexpr size_t kMaxColumnsShown = 16;
 
 Result<format::SafetensorsEntry> FindInput(const format::SafetensorsFile& file,
@@ -102,6 +104,13 @@ Result<ForwardOutcome> RunForward(const Linear& linear, int64_t expert, const st
   outcome.x_shape = entry.shape;
   outcome.y_shape = WithLastExtent(entry.shape, static_cast<uint64_t>(linear.out_features()));
   outcome.tokens = static_cast<int64_t>(entry.shape.NumRows().value_or(0));
+  // Rows of no features take no bytes in the input: their number is only a claim.
+  if (linear.in_features() == 0 && outcome.tokens > kMaxEmptyRows) {
+    return Status(ErrorCode::kLimit, input + ": tensor \"" + entry.name + "\" has " +
+                                         std::to_string(outcome.tokens) +
+                                         " rows without features; at most " +
+                                         std::to_string(kMaxEmptyRows) + " are multiplied");
+  }
   outcome.kept_columns = linear.num_kept_columns();
   outcome.y.resize(outcome.y_shape.NumElements().value_or(0) * DTypeBytes(outcome.y_dtype));
   const ConstTensorView x(x_bytes.data(), outcome.x_dtype, outcome.tokens, linear.in_features());

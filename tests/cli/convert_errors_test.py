@@ -45,6 +45,29 @@ class ConvertErrors(CliTest):
         (self.dir / "m.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
         self.refused(3, "m.safetensors", "-o", "model.8vo", says=["m.safetensors", "LFS"])
 
+    def test_output_in_place_of_an_input(self):
+        shutil.copytree(GPT2, self.dir / "m")
+        for name in ["model.safetensors", "config.json", "tokenizer.json"]:
+            self.refused(2, "m", "-o", f"m/{name}", "--force", says=name)
+        (self.dir / "p.json").write_text('{"octavo_profile": 1, "modules": {}}')
+        self.refused(2, "m", "-o", "p.json", "--force", "--keep-columns", "p.json", says="p.json")
+
+    def test_output_in_place_of_something_that_is_no_file(self):
+        os.mkfifo(self.dir / "fifo")
+        self.refused(1, LLAMA, "-o", "fifo", "--force", says=["fifo", "no regular file"])
+        self.refused(2, LLAMA, "-o", "", says="names no file")
+
+    def test_profiles_that_are_none(self):
+        os.mkfifo(self.dir / "fifo")
+        self.refused(1, LLAMA, "-o", "model.8vo", "--keep-columns", "fifo", says=["fifo", "not a regular file"])
+        (self.dir / "p.json").write_text("")
+        self.refused(2, LLAMA, "-o", "model.8vo", "--keep-columns", "p.json", says=["p.json", "empty"])
+        self.refused(2, LLAMA, "-o", "model.8vo", "--keep-columns", "", says="--keep-columns")
+
+    def test_nothing_to_quantize_is_worth_a_warning(self):
+        write_safetensors(self.dir / "x.safetensors", {"a.norm.weight": ("F16", (4,), halves([1, 2, 3, 4]))})
+        self.assertIn("no module is quantized", self.octavo("convert", "x.safetensors", "-o", "model.8vo").err)
+
     def test_missing_shard(self):
         shutil.copytree(LLAMA, self.dir / "m")
         shard = sorted((self.dir / "m").glob("model-*.safetensors"))[1]

@@ -32,6 +32,12 @@ class ShippedModel(CliTest):
                      "in 16 bit        512 of 32,768 entries (1.56 %)", "median of 3", "error  ", "y.safetensors"]:
             self.assertIn(part, out)
 
+    def test_output_in_place_of_an_input(self):
+        before = (self.dir / "model.8vo").read_bytes()
+        self.fails(2, "forward", "model.8vo", "--module", LINEAR, "--input", ACTIVATIONS, "--output", "model.8vo",
+                   "--force", says="model.8vo")
+        self.assertEqual((self.dir / "model.8vo").read_bytes(), before)
+
     def test_facts(self):
         facts = self.forward()
         columns, _ = outliers()

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <csignal>
@@ -101,6 +102,20 @@ TEST(AtomicOutput, AFolderInPlaceOfTheOutputIsRefused) {
   const TemporaryFolder folder;
   std::filesystem::create_directory(folder / "x.8vo");
   EXPECT_EQ(Writer::Create(folder / "x.8vo", {.overwrite = true}).code(), ErrorCode::kIo);
+}
+
+TEST(AtomicOutput, AFifoInPlaceOfTheOutputIsRefusedAndStays) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(mkfifo((folder / "x.8vo").c_str(), 0600), 0);
+  EXPECT_EQ(Writer::Create(folder / "x.8vo", {.overwrite = true}).code(), ErrorCode::kIo);
+  EXPECT_TRUE(std::filesystem::is_fifo(folder / "x.8vo"));
+  EXPECT_EQ(folder.Names().size(), 1u);
+}
+
+TEST(AtomicOutput, AnOutputWithoutANameIsRefused) {
+  EXPECT_EQ(Writer::Create("", {}).code(), ErrorCode::kInvalidArgument);
+  const TemporaryFolder folder;
+  EXPECT_EQ(AtomicFile::Create(folder / "").code(), ErrorCode::kInvalidArgument);
 }
 
 TEST(AtomicOutput, AReadOnlyFolderIsAnError) {

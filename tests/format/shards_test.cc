@@ -58,6 +58,12 @@ TEST_F(Shards, ATiedHeadIsInTheShardOfItsWeight) {
   }
 }
 
+TEST_F(Shards, R15RejectsAShardThatIsNamedTwice) {
+  const Bytes index =
+      WithManifest(Load(index_), [](Manifest* m) { m->shards[1].name = m->shards[0].name; });
+  ExpectRefused(OpenBytes(index), ErrorCode::kInvalidFile, {"shard \"", "twice", "(R15)"});
+}
+
 TEST_F(Shards, R35RejectsPaths) {
   for (const char* name : {"../x.8vo", "/etc/passwd", "a/b", "a\\b", "..", ".", ""}) {
     const Bytes index = WithManifest(Load(index_), [&](Manifest* m) { m->shards[1].name = name; });

@@ -795,6 +795,9 @@ def open_shards(index):
     for entry in index.entries.values():
         # R37: in one of the shards. (R21 holds there: each shard is checked, and R36 compares.)
         require(entry.shard < count, "R37", f"{entry.label} is in shard {entry.shard} of {count}")
+    # R15: no shard twice.
+    names = [item.get("name") for item in items if isinstance(item, dict)]
+    require(len(set(map(str, names))) == len(names), "R15", "a shard is named twice")
     return [open_shard(index, number, item) for number, item in enumerate(items)]
 
 
