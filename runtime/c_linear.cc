@@ -15,7 +15,7 @@ using octavo::c_api::Invalid;
 using octavo::c_api::NotNull;
 using octavo::c_api::ReadOptions;
 
-struct octavo_activations_q {
+struct octavo_quantized {
   octavo::QuantizedActivations quantized;
 };
 
@@ -24,32 +24,43 @@ static_assert(int(octavo::DType::kBF16) == OCTAVO_BF16);
 static_assert(int(octavo::DType::kF32) == OCTAVO_F32);
 static_assert(int(octavo::DeviceType::kCpu) == OCTAVO_CPU);
 static_assert(int(octavo::DeviceType::kCuda) == OCTAVO_CUDA);
-static_assert(int(octavo::format::Scope::kBatch) == OCTAVO_SCOPE_BATCH);
-static_assert(int(octavo::format::Scope::kToken) == OCTAVO_SCOPE_TOKEN);
-static_assert(int(octavo::format::RowRule::kInlierColumns) == OCTAVO_INLIER_COLUMNS);
-static_assert(int(octavo::format::RowRule::kBelowThreshold) == OCTAVO_BELOW_THRESHOLD);
-static_assert(int(octavo::format::Activations::kAsymmetric) == OCTAVO_ASYMMETRIC);
-static_assert(int(octavo::format::Activations::kSymmetric) == OCTAVO_SYMMETRIC);
+static_assert(int(octavo::format::Scope::kBatch) + 1 == OCTAVO_SCOPE_BATCH);
+static_assert(int(octavo::format::Scope::kToken) + 1 == OCTAVO_SCOPE_TOKEN);
+static_assert(int(octavo::format::RowRule::kInlierColumns) + 1 == OCTAVO_INLIER_COLUMNS);
+static_assert(int(octavo::format::RowRule::kBelowThreshold) + 1 == OCTAVO_BELOW_THRESHOLD);
+static_assert(int(octavo::format::Activations::kAsymmetric) + 1 == OCTAVO_ASYMMETRIC);
+static_assert(int(octavo::format::Activations::kSymmetric) + 1 == OCTAVO_SYMMETRIC);
 
 namespace {
 
-// 0: nothing; 1 + enumerator of an enum with two.
+// 0: nothing; else the enumerator of an enum with two, plus 1.
 template <typename Enum>
-Status ReadChoice(int32_t plus_1, const char* name, std::optional<Enum>* choice) {
-  if (plus_1 < 0 || plus_1 > 2)
-    return Invalid(std::string(name) + " is " + std::to_string(plus_1) + "; expected 0, 1 or 2");
-  if (plus_1 != 0) *choice = static_cast<Enum>(plus_1 - 1);
+Status ReadChoice(int32_t value, const char* name, std::optional<Enum>* choice) {
+  if (value < 0 || value > 2)
+    return Invalid(std::string(name) + " is " + std::to_string(value) +
+                   ", which is no value of it");
+  if (value != OCTAVO_FROM_FILE) *choice = static_cast<Enum>(value - 1);
   return {};
 }
 
 Result<octavo::QuantizeOptions> ToQuantizeOptions(const octavo_forward_options& options) {
   octavo::QuantizeOptions result;
-  if (options.override_threshold != 0) result.threshold = options.threshold;
-  OCTAVO_RETURN_IF_ERROR(ReadChoice(options.scope_plus_1, "scope_plus_1", &result.scope));
-  OCTAVO_RETURN_IF_ERROR(ReadChoice(options.row_rule_plus_1, "row_rule_plus_1", &result.row_rule));
-  OCTAVO_RETURN_IF_ERROR(
-      ReadChoice(options.activations_plus_1, "activations_plus_1", &result.activations));
+  if (options.override_threshold != 0) {
+    result.threshold = options.threshold;
+  } else if (options.threshold != 0) {
+    return Invalid("a threshold without override_threshold");
+  }
+  OCTAVO_RETURN_IF_ERROR(ReadChoice(options.scope, "scope", &result.scope));
+  OCTAVO_RETURN_IF_ERROR(ReadChoice(options.row_rule, "row_rule", &result.row_rule));
+  OCTAVO_RETURN_IF_ERROR(ReadChoice(options.activations, "activations", &result.activations));
   return result;
+}
+
+// octavo_multiply: the activations are quantized already.
+Status NoQuantizeOptions(const octavo_forward_options& options) {
+  const bool any = options.override_threshold != 0 || options.threshold != 0 ||
+                   options.scope != 0 || options.row_rule != 0 || options.activations != 0;
+  return any ? Invalid("octavo_multiply takes no options of quantizing") : Status();
 }
 
 octavo::Execution ToExecution(const octavo_forward_options& options) {
@@ -103,6 +114,7 @@ octavo_status octavo_linear_prepare(octavo_model* model, const char* name, int64
     OCTAVO_RETURN_IF_ERROR(NotNull(model, "model"));
     OCTAVO_RETURN_IF_ERROR(NotNull(name, "name"));
     OCTAVO_RETURN_IF_ERROR(NotNull(linear, "linear"));
+    *linear = nullptr;
     OCTAVO_ASSIGN_OR_RETURN(const octavo_prepare_options known, ReadOptions(options));
     if (known.reserved != 0) return Invalid("options.reserved is not 0");
     const octavo::Device device{static_cast<octavo::DeviceType>(known.device_type),
@@ -175,26 +187,26 @@ octavo_status octavo_forward(const octavo_linear* linear, const octavo_tensor* x
 }
 
 octavo_status octavo_quantize(const octavo_linear* linear, const octavo_tensor* x,
-                              const octavo_forward_options* options,
-                              octavo_activations_q** quantized) {
+                              const octavo_forward_options* options, octavo_quantized** quantized) {
   return Guard([&]() -> Status {
     OCTAVO_RETURN_IF_ERROR(NotNull(linear, "linear"));
     OCTAVO_RETURN_IF_ERROR(NotNull(x, "x"));
     OCTAVO_RETURN_IF_ERROR(NotNull(quantized, "quantized"));
+    *quantized = nullptr;
     OCTAVO_RETURN_IF_ERROR(NothingReserved(*x, "x"));
     OCTAVO_ASSIGN_OR_RETURN(const octavo_forward_options known, ReadOptions(options));
     OCTAVO_ASSIGN_OR_RETURN(const octavo::QuantizeOptions how, ToQuantizeOptions(known));
     OCTAVO_ASSIGN_OR_RETURN(
         octavo::QuantizedActivations made,
         octavo::Quantize(linear->prepared, ToView(*x), how, ToExecution(known)));
-    *quantized = new octavo_activations_q{std::move(made)};
+    *quantized = new octavo_quantized{std::move(made)};
     return {};
   });
 }
 
-void octavo_activations_release(octavo_activations_q* quantized) { delete quantized; }
+void octavo_quantized_release(octavo_quantized* quantized) { delete quantized; }
 
-octavo_status octavo_multiply(const octavo_activations_q* quantized, const octavo_linear* linear,
+octavo_status octavo_multiply(const octavo_quantized* quantized, const octavo_linear* linear,
                               const octavo_tensor* y, const octavo_forward_options* options) {
   return Guard([&]() -> Status {
     OCTAVO_RETURN_IF_ERROR(NotNull(quantized, "quantized"));
@@ -202,11 +214,12 @@ octavo_status octavo_multiply(const octavo_activations_q* quantized, const octav
     OCTAVO_RETURN_IF_ERROR(NotNull(y, "y"));
     OCTAVO_RETURN_IF_ERROR(NothingReserved(*y, "y"));
     OCTAVO_ASSIGN_OR_RETURN(const octavo_forward_options known, ReadOptions(options));
+    OCTAVO_RETURN_IF_ERROR(NoQuantizeOptions(known));
     return octavo::Multiply(quantized->quantized, linear->prepared, ToView(*y), ToExecution(known));
   });
 }
 
-octavo_status octavo_outlier_columns(const octavo_activations_q* quantized, int64_t* columns,
+octavo_status octavo_outlier_columns(const octavo_quantized* quantized, int64_t* columns,
                                      int64_t capacity, int64_t* count) {
   return Guard([&]() -> Status {
     OCTAVO_RETURN_IF_ERROR(NotNull(quantized, "quantized"));

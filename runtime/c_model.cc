@@ -31,6 +31,7 @@ octavo_status octavo_model_open(const char* path, const octavo_open_options* opt
   return Guard([&]() -> Status {
     OCTAVO_RETURN_IF_ERROR(NotNull(path, "path"));
     OCTAVO_RETURN_IF_ERROR(NotNull(model, "model"));
+    *model = nullptr;
     OCTAVO_ASSIGN_OR_RETURN(const octavo_open_options known, ReadOptions(options));
     OCTAVO_ASSIGN_OR_RETURN(octavo::Model opened,
                             octavo::Model::Open(path, {known.verify != 0, known.num_threads}));
@@ -95,6 +96,26 @@ octavo_status octavo_model_tensor(const octavo_model* model, const char* name, c
     for (int axis = 0; shape != nullptr && axis < entry.shape.rank(); ++axis)
       shape[axis] = static_cast<int64_t>(entry.shape[axis]);
     return {};
+  });
+}
+
+octavo_status octavo_model_read_tensor(const octavo_model* model, const char* name, void* buffer,
+                                       size_t* bytes) {
+  return Guard([&]() -> Status {
+    OCTAVO_RETURN_IF_ERROR(NotNull(model, "model"));
+    OCTAVO_RETURN_IF_ERROR(NotNull(name, "name"));
+    OCTAVO_RETURN_IF_ERROR(NotNull(bytes, "bytes"));
+    const octavo::format::Reader& reader = model->model.reader();
+    const octavo::format::TensorEntry* entry = reader.FindTensor(name);
+    if (entry == nullptr)
+      return {octavo::ErrorCode::kNotFound, "there is no tensor \"" + std::string(name) + "\""};
+    const size_t capacity = std::exchange(*bytes, entry->raw_bytes());
+    if (buffer == nullptr) return {};
+    if (capacity < *bytes)
+      return Invalid("\"" + std::string(name) + "\" has " + std::to_string(*bytes) +
+                     " bytes, the buffer " + std::to_string(capacity));
+    return reader.ReadRows(*entry, 0, *entry->shape.NumRows(),
+                           {static_cast<std::byte*>(buffer), *bytes});
   });
 }
 

@@ -64,7 +64,8 @@ Result<std::span<const std::byte>> Model::tensor(std::string_view name) const {
     return Status(ErrorCode::kInvalidArgument,
                   reader_->path() + ": tensor \"" + entry->name + "\" is compressed (" +
                       std::string(format::Name(entry->codec)) +
-                      ") and cannot be mapped; read it with format::Reader::ReadAll");
+                      ") and cannot be mapped; read it with format::Reader::ReadAll or "
+                      "octavo_model_read_tensor");
   }
   return reader_->Bytes(*entry);
 }

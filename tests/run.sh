@@ -3,7 +3,7 @@
 #
 #   bash tests/run.sh                every test
 #   bash tests/run.sh --sanitize     the same again under ASan+UBSan, and what uses threads under TSan
-#   bash tests/run.sh --peers        against the real bitsandbytes, transformers and torch (a virtual environment, about 6 GB)
+#   bash tests/run.sh --peers        against the real bitsandbytes, transformers and torch (a virtual environment, about 3 GB)
 #   bash tests/run.sh --fuzz 60      each fuzz target for 60 seconds, with clang
 #
 # Options add up; --only leaves the plain tests out. Ends with 0 only if everything passed.

@@ -123,7 +123,7 @@ static void TestForward(octavo_model* model) {
   octavo_linear* linear = Prepare(model, "tiny", 0);
   octavo_tensor x_tensor = Tensor(x, 1, 4), y_tensor = Tensor(y, 1, 1);
   int64_t in = 0, out = 0, columns[2] = {-1, -1}, count = -1;
-  octavo_activations_q* quantized = NULL;
+  octavo_quantized* quantized = NULL;
 
   CHECK(*octavo_linear_backend(linear) != '\0');
   CHECK_OK(octavo_linear_features(linear, &in, &out));
@@ -143,7 +143,7 @@ static void TestForward(octavo_model* model) {
   y_tensor.data = y;
   CHECK_OK(octavo_forward(linear, &x_tensor, &y_tensor, &options));
   CHECK(y[0] == two_steps[0] && y[0] != expected);
-  octavo_activations_release(quantized);
+  octavo_quantized_release(quantized);
 
   octavo_linear* second = Prepare(model, "experts", 1);
   CHECK_OK(octavo_forward(second, &x_tensor, &y_tensor, &options));
@@ -160,9 +160,9 @@ static void TestOverrides(octavo_model* model) {
   int distinct = 0;
   for (int32_t i = 0; i < 8; ++i) {
     octavo_forward_options options = OCTAVO_INIT(octavo_forward_options);
-    options.scope_plus_1 = 1 + (i & 1);
-    options.row_rule_plus_1 = 1 + (i >> 1 & 1);
-    options.activations_plus_1 = 1 + (i >> 2);
+    options.scope = 1 + (i & 1);
+    options.row_rule = 1 + (i >> 1 & 1);
+    options.activations = 1 + (i >> 2);
     CHECK_OK(octavo_forward(linear, &x_tensor, &y_tensor, &options));
     first[i] = y[2];
     distinct += i > 0 && first[i] != first[0];
@@ -172,14 +172,45 @@ static void TestOverrides(octavo_model* model) {
   CHECK(y[2] == first[0]); /* the file's options are the first ones */
 
   octavo_forward_options options = OCTAVO_INIT(octavo_forward_options);
-  options.scope_plus_1 = 3;
+  options.scope = 3;
   CHECK_ERROR(octavo_forward(linear, &x_tensor, &y_tensor, &options), OCTAVO_INVALID_ARGUMENT,
-              "scope_plus_1 is 3");
-  options.scope_plus_1 = 0;
-  options.activations_plus_1 = -1;
+              "scope is 3");
+  options.scope = OCTAVO_FROM_FILE;
+  options.activations = -1;
   CHECK_ERROR(octavo_forward(linear, &x_tensor, &y_tensor, &options), OCTAVO_INVALID_ARGUMENT,
-              "activations_plus_1");
+              "activations is -1");
+  options.activations = OCTAVO_FROM_FILE;
+  options.threshold = 3;
+  CHECK_ERROR(octavo_forward(linear, &x_tensor, &y_tensor, &options), OCTAVO_INVALID_ARGUMENT,
+              "without override_threshold");
+  options.threshold = 0;
+  options.scope = OCTAVO_SCOPE_TOKEN;
+  octavo_quantized* quantized = NULL;
+  CHECK_OK(octavo_quantize(linear, &x_tensor, NULL, &quantized));
+  CHECK_ERROR(octavo_multiply(quantized, linear, &y_tensor, &options), OCTAVO_INVALID_ARGUMENT,
+              "no options of quantizing");
+  octavo_quantized_release(quantized);
+  quantized = (octavo_quantized*)&options;
+  options.scope = 3;
+  CHECK_ERROR(octavo_quantize(linear, &x_tensor, &options, &quantized), OCTAVO_INVALID_ARGUMENT,
+              "scope is 3");
+  CHECK(quantized == NULL); /* what a failed call would have made is null */
   octavo_linear_release(linear);
+}
+
+static void TestReadTensor(octavo_model* model) {
+  const void* data = NULL;
+  size_t bytes = 0, copied = 0;
+  char buffer[4096];
+  CHECK_OK(octavo_model_tensor(model, "tiny.weight", &data, &bytes, NULL, NULL, NULL));
+  CHECK_OK(octavo_model_read_tensor(model, "tiny.weight", NULL, &copied));
+  CHECK(copied == bytes && bytes > 0 && bytes <= sizeof buffer);
+  CHECK_OK(octavo_model_read_tensor(model, "tiny.weight", buffer, &copied));
+  CHECK(memcmp(buffer, data, bytes) == 0);
+  copied = bytes - 1;
+  CHECK_ERROR(octavo_model_read_tensor(model, "tiny.weight", buffer, &copied),
+              OCTAVO_INVALID_ARGUMENT, "the buffer");
+  CHECK_ERROR(octavo_model_read_tensor(model, "none", buffer, &copied), OCTAVO_NOT_FOUND, "none");
 }
 
 static void TestTensorErrors(octavo_model* model) {
@@ -274,7 +305,7 @@ static void TestStructSizes(octavo_model* model) {
               "does not know");
   /* Older: what lies behind the size that it states is not read. */
   newer.known.struct_size = sizeof(size_t);
-  newer.known.scope_plus_1 = 99;
+  newer.known.scope = 99;
   CHECK_OK(octavo_forward(linear, &x_tensor, &y_tensor, &newer.known));
   octavo_linear_release(linear);
 }
@@ -291,7 +322,7 @@ static void TestLifetimes(const char* path) {
   octavo_model* model = NULL;
   float x[4] = {1, 1, 1, 1}, y[2] = {0, 0};
   octavo_tensor x_tensor = Tensor(x, 1, 4), y_tensor = Tensor(y, 1, 2);
-  octavo_activations_q* quantized = NULL;
+  octavo_quantized* quantized = NULL;
   CHECK_OK(octavo_model_open(path, NULL, &model));
   octavo_linear* linear = Prepare(model, "pair", 0);
   octavo_linear* other = Prepare(model, "pair", 0);
@@ -309,10 +340,10 @@ static void TestLifetimes(const char* path) {
   CHECK_OK(octavo_multiply(quantized, other, &y_tensor, NULL));
   CHECK(y[0] > 9.9f && y[0] < 10.1f && y[1] > -2.1f && y[1] < -1.9f);
   octavo_linear_release(other);
-  octavo_activations_release(quantized);
+  octavo_quantized_release(quantized);
   octavo_model_release(NULL);
   octavo_linear_release(NULL);
-  octavo_activations_release(NULL);
+  octavo_quantized_release(NULL);
 }
 
 int main(int argc, char** argv) {
@@ -325,6 +356,7 @@ int main(int argc, char** argv) {
   TestPrepareErrors(model);
   TestForward(model);
   TestOverrides(model);
+  TestReadTensor(model);
   TestTensorErrors(model);
   TestWorkspaceAndThreads(model);
   TestStructSizes(model);

@@ -1,10 +1,12 @@
 // A .8vo file opened for use: its modules, its linears, its embedded files.
 //
-//   auto model = octavo::Model::Open("model.8vo");                       // maps; checks header and
-//   manifest auto linear = model->linear("transformer.h.2.attn.c_attn"); auto prepared =
-//   octavo::Prepare(*linear);                            // once for each linear and device
-//   octavo::Forward(*prepared, {x, octavo::DType::kF16, tokens, in}, {y, octavo::DType::kF16,
-//   tokens, out});
+//   auto model = octavo::Model::Open("model.8vo");  // maps; checks header and manifest
+//   if (!model.ok()) return model.status();         // every step below can fail likewise
+//   auto linear = model->linear("transformer.h.2.attn.c_attn");
+//   auto prepared = octavo::Prepare(*linear);       // once for each linear and device
+//   octavo::ConstTensorView x(x_data, octavo::DType::kF16, tokens, linear->in_features());
+//   octavo::TensorView y(y_data, octavo::DType::kF16, tokens, linear->out_features());
+//   octavo::Status status = octavo::Forward(*prepared, x, y);
 #pragma once
 
 #include <cstdint>
@@ -22,8 +24,8 @@ namespace octavo {
 class Linear;
 
 struct ModelOptions {
-  bool verify =
-      false;  // also check every digest and value before Open returns (reads the whole file)
+  // Also check every digest and value before Open returns (reads the whole file).
+  bool verify = false;
   int32_t num_threads = 0;  // for that; 0: one for each CPU
 };
 

@@ -2,8 +2,14 @@
  *
  * Every call returns an octavo_status. The text of the last error of a thread is
  * octavo_last_error(): it belongs to the library and is valid until the same thread's next call
- * that returns a status. Objects are reference-counted: every octavo_…_release undoes one
- * octavo_…_open, _get, _prepare or _retain; what depends on another object keeps it alive. All
+ * that returns a status:
+ *
+ *     octavo_status status = octavo_forward(linear, &x, &y, NULL);
+ *     if (status != OCTAVO_OK) printf("%s: %s", octavo_status_name(status), octavo_last_error());
+ *
+ * Objects are reference-counted: every octavo_…_release undoes one octavo_model_open,
+ * octavo_linear_prepare, octavo_quantize or _retain; a failed call sets the object it would have
+ * made to null. What depends on another object keeps it alive. All
  * functions are thread-safe; objects are const once made. Pointers that a function returns live as
  * long as their object. Option structs begin with `struct_size`: set it with OCTAVO_INIT, so that a
  * program built with an older header keeps working. Zero in a field is its default; a null options
@@ -62,19 +68,21 @@ enum { OCTAVO_F16 = 5, OCTAVO_BF16 = 6, OCTAVO_F32 = 9 };
 typedef int32_t octavo_device_type;
 enum { OCTAVO_CPU = 0, OCTAVO_CUDA = 1 };
 
-/* Choices that the file states and a call may override. */
+/* Choices that the file states and a call may override; 0 in each is the file's. */
+enum { OCTAVO_FROM_FILE = 0 };
 typedef int32_t octavo_scope;
-enum { OCTAVO_SCOPE_BATCH = 0, OCTAVO_SCOPE_TOKEN = 1 };
+enum { OCTAVO_SCOPE_BATCH = 1, OCTAVO_SCOPE_TOKEN = 2 };
 typedef int32_t octavo_row_rule;
-enum { OCTAVO_INLIER_COLUMNS = 0, OCTAVO_BELOW_THRESHOLD = 1 };
+enum { OCTAVO_INLIER_COLUMNS = 1, OCTAVO_BELOW_THRESHOLD = 2 };
 typedef int32_t octavo_activations;
-enum { OCTAVO_ASYMMETRIC = 0, OCTAVO_SYMMETRIC = 1 };
+enum { OCTAVO_ASYMMETRIC = 1, OCTAVO_SYMMETRIC = 2 };
 
 typedef struct octavo_model octavo_model;
 typedef struct octavo_linear octavo_linear;               /* prepared for a device */
-typedef struct octavo_activations_q octavo_activations_q; /* quantized activations */
+typedef struct octavo_quantized octavo_quantized;         /* quantized activations */
 
-/* [rows, columns], row-major; row_stride in elements. */
+/* [rows, columns], row-major; row_stride in elements. The memory of an x is only read; y must not
+ * overlap it. */
 typedef struct octavo_tensor {
   void* data;
   octavo_dtype dtype;
@@ -109,14 +117,15 @@ typedef void (*octavo_parallel_for)(void* context, int64_t count, octavo_task ta
 
 typedef struct octavo_forward_options {
   size_t struct_size;
-  int32_t override_threshold; /* 1: use `threshold` instead of the file's */
+  /* How to quantize: octavo_forward and octavo_quantize. octavo_multiply wants all of it 0. */
+  int32_t override_threshold; /* 1: use `threshold` instead of the file's; 0: threshold is 0 */
   float threshold;
-  /* 0: the file's value; else 1 + the enumerator (octavo_scope, octavo_row_rule,
-   * octavo_activations). */
-  int32_t scope_plus_1;
-  int32_t row_rule_plus_1;
-  int32_t activations_plus_1;
-  int32_t num_threads;              /* with parallel_for: how many may run at once, at least 1 */
+  octavo_scope scope;
+  octavo_row_rule row_rule;
+  octavo_activations activations;
+  /* How to run. */
+  int32_t num_threads;              /* with parallel_for: how many may run at once, at least 1;
+                                     * without it 0 */
   octavo_parallel_for parallel_for; /* null: Octavo's own pool */
   void* parallel_context;
   void* workspace; /* 64-byte aligned; null: allocated by the call */
@@ -149,6 +158,10 @@ OCTAVO_API octavo_status octavo_model_module(const octavo_model* model, int64_t 
 OCTAVO_API octavo_status octavo_model_tensor(const octavo_model* model, const char* name,
                                              const void** data, size_t* bytes, octavo_dtype* dtype,
                                              int64_t* shape, int32_t* rank);
+/* Copies any tensor, its digests checked, decompressed where needed: *bytes is the buffer's size on
+ * entry and the tensor's on return. With buffer null only *bytes is set. */
+OCTAVO_API octavo_status octavo_model_read_tensor(const octavo_model* model, const char* name,
+                                                  void* buffer, size_t* bytes);
 /* Copies an embedded file: *bytes is the buffer's size on entry and the file's on return. With
  * buffer null only *bytes is set. */
 OCTAVO_API octavo_status octavo_model_asset(const octavo_model* model, const char* name,
@@ -185,14 +198,14 @@ OCTAVO_API octavo_status octavo_forward(const octavo_linear* linear, const octav
  * to the workspace. */
 OCTAVO_API octavo_status octavo_quantize(const octavo_linear* linear, const octavo_tensor* x,
                                          const octavo_forward_options* options,
-                                         octavo_activations_q** quantized);
-OCTAVO_API void octavo_activations_release(octavo_activations_q* quantized);
-OCTAVO_API octavo_status octavo_multiply(const octavo_activations_q* quantized,
+                                         octavo_quantized** quantized);
+OCTAVO_API void octavo_quantized_release(octavo_quantized* quantized);
+OCTAVO_API octavo_status octavo_multiply(const octavo_quantized* quantized,
                                          const octavo_linear* linear, const octavo_tensor* y,
                                          const octavo_forward_options* options);
 /* Outlier columns, ascending: up to `capacity` into `columns` (may be null), all of them counted in
  * *count. */
-OCTAVO_API octavo_status octavo_outlier_columns(const octavo_activations_q* quantized,
+OCTAVO_API octavo_status octavo_outlier_columns(const octavo_quantized* quantized,
                                                 int64_t* columns, int64_t capacity, int64_t* count);
 
 /* ---- This machine ---- */
