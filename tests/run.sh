@@ -66,7 +66,10 @@ test_sanitized() {
     run_ctest build-asan
 }
 
-test_threads() { TSAN_OPTIONS=halt_on_error=1 run_ctest build-tsan -R '^(kernels|quant|runtime)\.' -E '^runtime\.c\.'; }
+test_threads() {
+  export TSAN_OPTIONS=halt_on_error=1
+  run_ctest build-tsan -R '^(kernels|quant|runtime)\.' -E '^runtime\.c\.' && run_ctest build-tsan -L threads -R '^format\.'
+}
 
 stage "packages" bash tools/install_packages.sh test
 if [ $plain = 1 ]; then
