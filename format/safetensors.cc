@@ -26,6 +26,9 @@ std::string_view ForeignFormat(std::string_view start) {
            "safetensors";
   }
   if (start.starts_with("GGUF")) return "it is a GGUF file";
+  if (start.starts_with("\x89"
+                        "8VO"))
+    return "it is a .8vo file already";
   return {};
 }
 

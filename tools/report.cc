@@ -68,7 +68,10 @@ std::string WorstModules(const format::Manifest& manifest, size_t count) {
   });
   measured.resize(std::min(measured.size(), count));
   Table table("lrrr");
-  table.AddRow({"module", "SNR", "largest error", "largest |w|"});
+  // What absmax_max is: with zero points a row's scale is the step between two codes.
+  const bool is_step = manifest.quantization.method == format::Method::kZeropointTensor ||
+                       manifest.quantization.method == format::Method::kZeropointVector;
+  table.AddRow({"module", "SNR", "largest error", is_step ? "largest step" : "largest |w|"});
   for (const format::Module* module : measured) {
     table.AddRow({Escaped(module->name), Format("%.2f dB", *module->error->snr_db),
                   Format("%.3g", module->error->max_abs_error),

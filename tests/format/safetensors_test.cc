@@ -76,6 +76,11 @@ TEST(SafetensorsFile, RecognizesOtherFiles) {
   expect("\x80\x02\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.",
          pickled + "; save the model as safetensors");
   expect("GGUF" + std::string(60, '\x03'), "it is a GGUF file");
+  expect(
+      "\x89"
+      "8VO\r\n\x1a\n" +
+          std::string(60, '\x03'),
+      "it is a .8vo file already");
   expect("", "it has only 0 bytes");
   expect("1234567", "it has only 7 bytes");
 }
