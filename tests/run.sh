@@ -68,7 +68,7 @@ test_sanitized() {
 
 test_threads() {
   export TSAN_OPTIONS=halt_on_error=1
-  run_ctest build-tsan -R '^(kernels|quant|runtime)\.' -E '^runtime\.c\.' && run_ctest build-tsan -L threads -R '^format\.'
+  run_ctest build-tsan -R '^(kernels|quant|runtime)\.' -E '^runtime\.c\.|architectures_page' && run_ctest build-tsan -L threads -R '^format\.'
 }
 
 stage "packages" bash tools/install_packages.sh test
