@@ -7,12 +7,13 @@ set -euo pipefail
 
 build=(g++ cmake ninja-build pkg-config nlohmann-json3-dev libcli11-dev libzstd-dev libxxhash-dev)
 test=("${build[@]}" libgtest-dev python3 python3-venv python3-numpy python3-xxhash python3-zstandard binutils)
-fuzz=("${test[@]}" clang libclang-rt-14-dev)
+# The runtimes' package carries clang's version: 14 on Debian 12, 19 on Debian 13.
+clang_version() { apt-cache show clang 2>/dev/null | sed -n 's/^Depends:.*clang-\([0-9]*\).*/\1/p' | head -n 1; }
 
 case "${1:-build}" in
   build) wanted=("${build[@]}") ;;
   test) wanted=("${test[@]}") ;;
-  fuzz) wanted=("${fuzz[@]}") ;;
+  fuzz) wanted=("${test[@]}" clang "libclang-rt-$(clang_version)-dev") ;;
   *) echo "usage: $0 build|test|fuzz" >&2; exit 2 ;;
 esac
 
