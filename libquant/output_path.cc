@@ -1,7 +1,8 @@
 #include "libquant/output_path.h"
 
-#include <sys/stat.h>
 #include <sys/statvfs.h>
+
+#include <filesystem>
 
 namespace octavo::quant {
 namespace {
@@ -11,9 +12,6 @@ std::string MiB(uint64_t bytes) { return std::to_string((bytes + (1u << 20) - 1)
 }  // namespace
 
 Status CheckNotSource(const format::Checkpoint& source, const std::string& output) {
-  struct stat target;
-  if (stat(output.c_str(), &target) != 0)
-    return {};  // does not exist yet; other errors show when it is made
   std::vector<std::string> inputs;
   for (const format::CheckpointFile& file : source.files()) inputs.push_back(file.path);
   if (!inputs.empty()) {
@@ -21,9 +19,8 @@ Status CheckNotSource(const format::Checkpoint& source, const std::string& outpu
     for (const std::string& asset : source.assets()) inputs.push_back(folder + asset);
   }
   for (const std::string& path : inputs) {
-    struct stat info;
-    if (stat(path.c_str(), &info) == 0 && info.st_dev == target.st_dev &&
-        info.st_ino == target.st_ino) {
+    std::error_code missing;  // then it is not the same file; other errors show when it is made
+    if (std::filesystem::equivalent(output, path, missing)) {
       return Status(ErrorCode::kInvalidArgument,
                     output + ": the output is the source's file " + path);
     }

@@ -7,6 +7,7 @@
 #include "libquant/name_rules.h"
 #include "libquant/quantized_source.h"
 #include "libquant/tied_head.h"
+#include "octavo/kernels.h"
 
 namespace octavo::quant {
 namespace {
@@ -17,8 +18,6 @@ constexpr std::string_view kTransposedReason =
 
 using format::ModuleKind;
 using format::SourceTensor;
-
-constexpr uint64_t kMaxFeatures = uint64_t{1} << 23;  // docs/format.md section 10
 
 // The tensors that belong to one module, in the source's order.
 struct Group {
@@ -182,7 +181,7 @@ bool BiasFits(const SourceTensor& bias, const Decision& decision) {
 
 // More features than the format allows: stored, but not described as a linear.
 void LimitFeatures(Decision* decision) {
-  if (std::max(decision->in_features, decision->out_features) <= kMaxFeatures) return;
+  if (std::max(decision->in_features, decision->out_features) <= kernels::kMaxInFeatures) return;
   decision->in_features = decision->out_features = decision->experts = 0;
   decision->action = Action::kKeep;
   decision->reason = "more than 2^23 features";
