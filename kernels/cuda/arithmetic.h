@@ -62,12 +62,8 @@ OCTAVO_DEVICE int32_t EncodeValue(float value, const RowGrid& grid) {
   return code < grid.low ? grid.low : code > grid.high ? grid.high : code;
 }
 
-// Section 3: an outlier entry is one that is not below this, NaN included. The threshold 0 means
-// that only non-finite entries are.
-inline float OutlierThreshold(float threshold, bool via_fp16) {
-  const float seen = via_fp16 ? HalfToFloat(FloatToHalf(threshold)) : threshold;
-  return seen > 0.0f ? seen : __builtin_huge_valf();
-}
+// Section 3: an outlier entry is one that is not below the threshold, NaN included. Where only
+// non-finite entries are outliers, operations.cc passes infinity.
 OCTAVO_DEVICE bool IsOutlier(float seen, float threshold) {
   return !((seen < 0.0f ? -seen : seen) < threshold);
 }

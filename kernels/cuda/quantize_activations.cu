@@ -465,7 +465,7 @@ Rows RowsOf(const QuantizeCall& call, size_t element_bytes) {
   rows.x_stride = static_cast<int64_t>(call.x.row_stride);
   rows.tokens = static_cast<int32_t>(call.x.tokens);
   rows.in_features = static_cast<int32_t>(call.x.in_features);
-  rows.threshold = OutlierThreshold(call.options.threshold, call.options.via_fp16);
+  rows.threshold = call.threshold;
   rows.aligned = reinterpret_cast<uintptr_t>(call.x.data) % 16 == 0 &&
                  call.x.row_stride * element_bytes % 16 == 0;
   return rows;
@@ -524,8 +524,10 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
   find.grid_y = static_cast<uint32_t>(e.num_parts);
   find.threads = kFindThreads;
   find.overlap = true;
-  OCTAVO_RETURN_IF_FAILED(Launch(find, stream, FindOutliersKernel<Type, kViaHalf>, rows,
-                                 call.pieces.parts, e.part_bytes));
+  if (find.grid_x != 0) {
+    OCTAVO_RETURN_IF_FAILED(Launch(find, stream, FindOutliersKernel<Type, kViaHalf>, rows,
+                                   call.pieces.parts, e.part_bytes));
+  }
   e.row_blocks = std::min((rows.tokens + teams - 1) / teams, 4 * call.multiprocessors);
   config.grid_x = static_cast<uint32_t>(e.row_blocks + 1);
   const auto encode = [&](Step step) {

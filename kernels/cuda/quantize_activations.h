@@ -31,6 +31,7 @@ struct QuantizeCall {
   ActivationOptions options;
   CudaKeptColumns kept;
   QuantizePieces pieces;
+  float threshold = 0;  // OutlierThreshold of the options
   int32_t multiprocessors = 1;
   bool has_clusters = false;  // compute capability 9.0 and later
 };
