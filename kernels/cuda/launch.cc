@@ -76,6 +76,14 @@ EncodeTiled FindEncodeTiled() {
   return reinterpret_cast<EncodeTiled>(function);
 }
 
+CudaStatus CurrentTraits(DeviceTraits* traits) {
+  int device = 0;
+  if (const CudaStatus status = ToStatus(cudaGetDevice(&device), "cudaGetDevice");
+      status != CudaStatus::kOk)
+    return status;
+  return GetDeviceTraits(device, traits);
+}
+
 }  // namespace
 
 CudaStatus GetDeviceTraits(int32_t device, DeviceTraits* traits) {
@@ -120,6 +128,8 @@ CudaStatus LaunchUntyped(const LaunchConfig& config, void* stream, const void* k
   if (const CudaStatus status = AllowSharedBytes(kernel, config.shared_bytes);
       status != CudaStatus::kOk)
     return status;
+  DeviceTraits traits;
+  if (const CudaStatus status = CurrentTraits(&traits); status != CudaStatus::kOk) return status;
   cudaLaunchAttribute attributes[2];
   unsigned num_attributes = 0;
   if (config.cluster > 1) {
@@ -127,7 +137,8 @@ CudaStatus LaunchUntyped(const LaunchConfig& config, void* stream, const void* k
     attributes[num_attributes].val.clusterDim = {config.cluster, 1, 1};
     ++num_attributes;
   }
-  if (config.overlap) {
+  // Below compute capability 9.0 kernels do not overlap, and WaitForPreviousKernel does nothing.
+  if (config.overlap && traits.compute_capability >= 90) {
     attributes[num_attributes].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes[num_attributes].val.programmaticStreamSerializationAllowed = 1;
     ++num_attributes;

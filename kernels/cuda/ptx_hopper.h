@@ -126,7 +126,7 @@ OCTAVO_DEVICE void PrefetchTensorMap(const TensorMap* map) {
   __trap();
 #endif
 }
-// One thread loads the box at (x bytes, y rows) to `shared`, 1024-byte aligned, and `barrier`
+// One thread loads the box at (x bytes, y rows) to `shared`, 128-byte aligned, and `barrier`
 // counts the whole box's bytes, those out of bounds too, which become 0.
 OCTAVO_DEVICE void TmaLoad2D(void* shared, const TensorMap* map, int32_t x, int32_t y,
                              uint64_t* barrier) {
