@@ -113,7 +113,7 @@ CudaStatus Enqueue(int32_t device, const ProductOperands& o, void* stream) {
     case ProductKernel::kFewTokens:
       return LaunchFewTokens(o, stream);
     case ProductKernel::kWgmma:
-      return LaunchProductWgmma(o, plan.tile, traits.multiprocessors, stream);
+      return LaunchProductWgmma(o, plan.tile, stream);
     case ProductKernel::kDeepRows:
       return LaunchDeepRows(o, stream);
     case ProductKernel::kMma:

@@ -310,8 +310,7 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 1)
 }
 
 template <int kTileCols>
-CudaStatus Run(const ProductOperands& o, const WgmmaTile& tile, int32_t multiprocessors,
-               void* stream) {
+CudaStatus Run(const ProductOperands& o, const WgmmaTile& tile, void* stream) {
   TensorMap x_map, w_map;
   const auto stride = static_cast<uint64_t>(o.code_stride);
   OCTAVO_RETURN_IF_FAILED(MakeTensorMap2D(&x_map, o.x_codes, stride, static_cast<uint64_t>(o.tokens),
@@ -327,31 +326,30 @@ CudaStatus Run(const ProductOperands& o, const WgmmaTile& tile, int32_t multipro
   const Grid grid{tile.cluster_rows, tile.cluster_cols,
                   groups(o.tokens, kTileRows, tile.cluster_rows),
                   groups(o.out_features, kTileCols, tile.cluster_cols)};
-  const int32_t cluster = tile.cluster_rows * tile.cluster_cols;
-  const int64_t tiles = int64_t{grid.row_groups} * grid.col_groups;
-  const int64_t clusters = tiles < multiprocessors / cluster ? tiles : multiprocessors / cluster;
+  const auto kernel =
+      o.symmetric ? ProductWgmmaKernel<kTileCols, true> : ProductWgmmaKernel<kTileCols, false>;
   LaunchConfig config;
-  config.grid_x = static_cast<uint32_t>(clusters * cluster);
   config.threads = kThreads;
   config.shared_bytes = Shape<kTileCols>::kBytes;
-  config.cluster = static_cast<uint32_t>(cluster);
+  config.cluster = static_cast<uint32_t>(tile.cluster_rows * tile.cluster_cols);
   config.overlap = true;
-  return o.symmetric
-             ? Launch(config, stream, ProductWgmmaKernel<kTileCols, true>, x_map, w_map, o, grid)
-             : Launch(config, stream, ProductWgmmaKernel<kTileCols, false>, x_map, w_map, o, grid);
+  int32_t at_once = 0;
+  OCTAVO_RETURN_IF_FAILED(MaxActiveClusters(config, kernel, &at_once));
+  const int64_t tiles = int64_t{grid.row_groups} * grid.col_groups;
+  config.grid_x = static_cast<uint32_t>(tiles < at_once ? tiles : at_once) * config.cluster;
+  return Launch(config, stream, kernel, x_map, w_map, o, grid);
 }
 
 }  // namespace
 
-CudaStatus LaunchProductWgmma(const ProductOperands& o, const WgmmaTile& tile,
-                              int32_t multiprocessors, void* stream) {
+CudaStatus LaunchProductWgmma(const ProductOperands& o, const WgmmaTile& tile, void* stream) {
   switch (tile.tile_cols) {
     case 64:
-      return Run<64>(o, tile, multiprocessors, stream);
+      return Run<64>(o, tile, stream);
     case 128:
-      return Run<128>(o, tile, multiprocessors, stream);
+      return Run<128>(o, tile, stream);
     default:
-      return Run<256>(o, tile, multiprocessors, stream);
+      return Run<256>(o, tile, stream);
   }
 }
 

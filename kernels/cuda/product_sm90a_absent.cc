@@ -4,7 +4,7 @@
 
 namespace octavo::cuda {
 
-CudaStatus LaunchProductWgmma(const ProductOperands&, const WgmmaTile&, int32_t, void*) {
+CudaStatus LaunchProductWgmma(const ProductOperands&, const WgmmaTile&, void*) {
   return Fail(CudaStatus::kUnsupported, "this build has no code for sm_90a");
 }
 

@@ -24,8 +24,7 @@ struct WgmmaTile {
   int32_t cluster_rows = 1;
   int32_t cluster_cols = 1;  // cluster_rows * cluster_cols: 1, 2, 4 or 8
 };
-CudaStatus LaunchProductWgmma(const ProductOperands& o, const WgmmaTile& tile,
-                              int32_t multiprocessors, void* stream);
+CudaStatus LaunchProductWgmma(const ProductOperands& o, const WgmmaTile& tile, void* stream);
 
 // Rows so long that acc leaves int32: sums in int64, slow.
 CudaStatus LaunchDeepRows(const ProductOperands& o, void* stream);
