@@ -10,7 +10,7 @@
 namespace octavo::cuda {
 
 // A matrix of bytes and a box of it, as a real tensor map describes them to TMA.
-struct alignas(64) TensorMap {
+struct TensorMap {
   const unsigned char* base;
   uint64_t inner_bytes;
   uint64_t rows;
