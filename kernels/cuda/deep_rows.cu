@@ -20,7 +20,8 @@ OCTAVO_DEVICE int64_t SumOverWarp(int64_t value) {
   for (int mask = 16; mask > 0; mask /= 2) {
     const auto low = static_cast<uint32_t>(value);
     const auto high = static_cast<uint32_t>(static_cast<uint64_t>(value) >> 32);
-    const uint64_t other = ShuffleXor(low, mask) | static_cast<uint64_t>(ShuffleXor(high, mask)) << 32;
+    const uint64_t other = ShuffleXor(low, mask) | static_cast<uint64_t>(ShuffleXor(high, mask))
+                                                       << 32;
     value += static_cast<int64_t>(other);
   }
   return value;
@@ -60,7 +61,8 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 1) DeepRowsKernel(ProductOpera
   AllowNextKernel();
   WaitForPreviousKernel();
   const int64_t elements = int64_t{o.tokens} * o.out_features;
-  for (int64_t i = int64_t{BlockX()} * kWarps + WarpIdx(); i < elements; i += int64_t{GridX()} * kWarps) {
+  for (int64_t i = int64_t{BlockX()} * kWarps + WarpIdx(); i < elements;
+       i += int64_t{GridX()} * kWarps) {
     const int64_t row = i / o.out_features, col = i % o.out_features;
     const int64_t acc = ExactAcc(o, row, col);
     if (LaneIdx() != 0) continue;

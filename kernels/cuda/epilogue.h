@@ -18,9 +18,7 @@ struct ColumnBuffer {
   unsigned char* memory = nullptr;
 
   OCTAVO_DEVICE float* multiplier() const { return reinterpret_cast<float*>(memory); }
-  OCTAVO_DEVICE int32_t* code_sum() const {
-    return reinterpret_cast<int32_t*>(memory + 4 * kCols);
-  }
+  OCTAVO_DEVICE int32_t* code_sum() const { return reinterpret_cast<int32_t*>(memory + 4 * kCols); }
   OCTAVO_DEVICE int32_t* zero_point() const {
     return reinterpret_cast<int32_t*>(memory + 8 * kCols);
   }

@@ -3,9 +3,9 @@
 // A block has 8 * kGroups output features, all of in_features and all tokens; its warps share the
 // steps along k, eight at a time each so that neighbouring warps read neighbouring memory. A lane
 // loads 16 bytes of a weight row and the same 16 bytes of an activation row: what m16n8k32 takes as
-// k 4t .. 4t+3 and 4t+16 .. 4t+19 is then some other k, but the same one on both sides, and the order
-// of an exact sum is free. Weights go from memory to registers, activations come from L1. The first
-// weights are under way before the kernel in front, which makes the codes, has finished.
+// k 4t .. 4t+3 and 4t+16 .. 4t+19 is then some other k, but the same one on both sides, and the
+// order of an exact sum is free. Weights go from memory to registers, activations come from L1. The
+// first weights are under way before the kernel in front, which makes the codes, has finished.
 //
 // The outlier and kept products are fused multiply-adds in ascending order of the columns: in scope
 // token the same operations as in every other kernel.
@@ -89,7 +89,8 @@ struct FewTokens {
     }
   }
 
-  OCTAVO_DEVICE void StorePartials(int32_t* partials, const int32_t (&acc)[kTiles][kGroups][4]) const {
+  OCTAVO_DEVICE void StorePartials(int32_t* partials,
+                                   const int32_t (&acc)[kTiles][kGroups][4]) const {
     OCTAVO_UNROLL
     for (int tile = 0; tile < kTiles; ++tile) {
       OCTAVO_UNROLL
@@ -121,8 +122,8 @@ struct FewTokens {
   }
 
   // y or acc of one element. `entries`: the first outlier columns, loaded before.
-  OCTAVO_DEVICE void Finish(int32_t row, int32_t col, int32_t product, const Entry (&entries)[kAhead],
-                            int32_t num_outliers) const {
+  OCTAVO_DEVICE void Finish(int32_t row, int32_t col, int32_t product,
+                            const Entry (&entries)[kAhead], int32_t num_outliers) const {
     const int32_t acc =
         CorrectedAcc(product, o.x_zero_point[row], o.x_code_sum[row], o.w_code_sum[col],
                      o.w_zero_point != nullptr ? o.w_zero_point[col] : 0, o.in_features);
@@ -141,7 +142,8 @@ struct FewTokens {
     OCTAVO_UNROLL_BY(4)
     for (int32_t j = 0; j < o.num_kept; ++j) {
       const float x = LoadElement(o.x, o.x_type, row * o.x_stride + o.kept_index[j]);
-      sum = FmaRn(x, LoadElement(o.kept_weight, o.kept_type, int64_t{j} * o.out_features + col), sum);
+      sum =
+          FmaRn(x, LoadElement(o.kept_weight, o.kept_type, int64_t{j} * o.out_features + col), sum);
     }
     if (o.bias != nullptr) sum = AddRn(sum, LoadElement(o.bias, o.bias_type, col));
     StoreElement(sum, o.y, o.y_type, row * o.y_stride + col);

@@ -29,8 +29,7 @@ CudaStatus CheckWorkspace(const void* workspace, size_t bytes, size_t needed) {
     return Fail(CudaStatus::kWorkspaceTooSmall, "the workspace has " + std::to_string(bytes) +
                                                     " bytes, the call needs " +
                                                     std::to_string(needed));
-  if (needed != 0 &&
-      (workspace == nullptr || reinterpret_cast<uintptr_t>(workspace) % 256 != 0))
+  if (needed != 0 && (workspace == nullptr || reinterpret_cast<uintptr_t>(workspace) % 256 != 0))
     return Invalid("the workspace is null or not aligned to 256 bytes");
   return CudaStatus::kOk;
 }
@@ -98,8 +97,7 @@ CudaStatus CheckProduct(const CudaActivations& q, const CudaLinear& linear) {
   if (q.x.in_features != linear.in_features)
     return Invalid("x was quantized with " + std::to_string(q.x.in_features) +
                    " columns; in_features is " + std::to_string(linear.in_features));
-  if (q.kept.count != linear.kept.count)
-    return Invalid("x was quantized for other kept columns");
+  if (q.kept.count != linear.kept.count) return Invalid("x was quantized for other kept columns");
   if (linear.out_features > kMaxExtent) return Invalid("out_features is more than 2^30");
   return CudaStatus::kOk;
 }
@@ -136,8 +134,8 @@ CudaStatus Quantize(int32_t device, const ActivationView& x, const ActivationOpt
                     void* stream, CudaActivations* quantized) {
   OCTAVO_RETURN_IF_FAILED(CheckOptions(options));
   OCTAVO_RETURN_IF_FAILED(CheckX(x));
-  OCTAVO_RETURN_IF_FAILED(CheckWorkspace(workspace, workspace_bytes,
-                                         QuantizeWorkspaceBytes(x.tokens, x.in_features)));
+  OCTAVO_RETURN_IF_FAILED(
+      CheckWorkspace(workspace, workspace_bytes, QuantizeWorkspaceBytes(x.tokens, x.in_features)));
   DeviceTraits traits;
   OCTAVO_RETURN_IF_FAILED(GetDeviceTraits(device, &traits));
   QuantizeCall call;

@@ -36,10 +36,11 @@ int64_t Blocks(const ProductOperands& o, const WgmmaTile& tile) {
 // Clock cycles for one step of 128 bytes along k, of every block at once: the larger of what the
 // tensor cores need and what the L2 cache delivers to all multiprocessors.
 double StepCycles(const WgmmaTile& tile, int64_t blocks) {
-  constexpr double kMacs = 4096;       // of a multiprocessor per cycle
-  constexpr double kL2Bytes = 38;      // to each multiprocessor per cycle when all ask
+  constexpr double kMacs = 4096;   // of a multiprocessor per cycle
+  constexpr double kL2Bytes = 38;  // to each multiprocessor per cycle when all ask
   const double macs = 128.0 * 128.0 * tile.tile_cols / kMacs;
-  const double bytes = 128.0 * (128.0 / tile.cluster_cols + 1.0 * tile.tile_cols / tile.cluster_rows);
+  const double bytes =
+      128.0 * (128.0 / tile.cluster_cols + 1.0 * tile.tile_cols / tile.cluster_rows);
   const double busy = std::min<double>(1.0, static_cast<double>(blocks) / 132.0);
   return std::max(macs, bytes / kL2Bytes * busy);
 }

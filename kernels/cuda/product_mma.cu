@@ -1,8 +1,8 @@
 // The product by mma.sync, for every device from Turing on: tiles of 128 tokens by 128 output
 // features, whose operands come through a ring of shared memory by cp.async.
 //
-// A line of shared memory is 64 bytes of k of one row. Its 16-byte chunks are swizzled, chunk c of row
-// r at c ^ (r / 2 % 4), so that the 8 rows of an ldmatrix lie in different banks.
+// A line of shared memory is 64 bytes of k of one row. Its 16-byte chunks are swizzled, chunk c of
+// row r at c ^ (r / 2 % 4), so that the 8 rows of an ldmatrix lie in different banks.
 #include "kernels/cuda/epilogue.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/products.h"
@@ -109,7 +109,8 @@ struct Tile {
     };
     if (o.raw_acc != nullptr) {
       for_fragments([&](int f) {
-        StoreAcc<kGroups>(o, columns, rows[f], first_row, first_col, warp_row + 16 * f, warp_col, acc[f]);
+        StoreAcc<kGroups>(o, columns, rows[f], first_row, first_col, warp_row + 16 * f, warp_col,
+                          acc[f]);
       });
       return;
     }
@@ -184,9 +185,8 @@ CudaStatus LaunchProductMma(const ProductOperands& o, void* stream) {
   config.threads = kThreads;
   config.shared_bytes = kSharedBytes;
   config.overlap = true;
-  return o.symmetric
-             ? Launch(config, stream, ProductMmaKernel<true>, o, row_tiles, col_tiles)
-             : Launch(config, stream, ProductMmaKernel<false>, o, row_tiles, col_tiles);
+  return o.symmetric ? Launch(config, stream, ProductMmaKernel<true>, o, row_tiles, col_tiles)
+                     : Launch(config, stream, ProductMmaKernel<false>, o, row_tiles, col_tiles);
 }
 
 }  // namespace octavo::cuda

@@ -1,10 +1,10 @@
 // The product on Hopper: wgmma on tiles that TMA brings into a ring of shared memory.
 //
 // A block of three warp groups works on one tile of 128 tokens after another. Warp group 0 serves:
-// one thread of its first warp keeps the ring filled, the other three warps gather what the epilogue
-// needs (the tile's output features, the columns of the outlier and kept products). Warp groups 1 and
-// 2 multiply 64 tokens each, and finish their accumulators in registers: no int32 goes to memory.
-// Blocks of a cluster load a part of a shared operand each and send it to all.
+// one thread of its first warp keeps the ring filled, the other three warps gather what the
+// epilogue needs (the tile's output features, the columns of the outlier and kept products). Warp
+// groups 1 and 2 multiply 64 tokens each, and finish their accumulators in registers: no int32 goes
+// to memory. Blocks of a cluster load a part of a shared operand each and send it to all.
 //
 // Weights do not depend on the kernel in front, which makes the codes: they are under way before it
 // has finished.
@@ -72,7 +72,7 @@ struct Block {
   const ProductOperands& o;
   const Grid& grid;
   unsigned char* const shared;
-  const int rank;   // in the cluster
+  const int rank;  // in the cluster
   const int32_t steps;
 
   OCTAVO_DEVICE unsigned char* x_stage(int i) const { return shared + S::kX + i * S::kXBytes; }
@@ -101,7 +101,8 @@ struct Block {
       if (i < 2 * S::kStages) return static_cast<uint32_t>(kMultiplyingWarps * cluster_size());
       return (i - 2 * S::kStages) / kNumSideBuffers % 2 == 0 ? kGatherThreads : kMultiplyingWarps;
     };
-    for (int i = 0; i < 2 * S::kStages + 4 * kNumSideBuffers; ++i) MbarrierInit(barrier(i), count(i));
+    for (int i = 0; i < 2 * S::kStages + 4 * kNumSideBuffers; ++i)
+      MbarrierInit(barrier(i), count(i));
     MbarrierInitFence();
   }
 
@@ -115,7 +116,8 @@ struct Block {
       const int32_t band = i / (kBand * grid.col_groups), within = i % (kBand * grid.col_groups);
       const int32_t left = grid.row_groups - band * kBand;
       const int32_t height = left < kBand ? left : kBand;
-      const int32_t row = (band * kBand + within % height) * grid.cluster_rows + rank % grid.cluster_rows;
+      const int32_t row =
+          (band * kBand + within % height) * grid.cluster_rows + rank % grid.cluster_rows;
       const int32_t col = within / height * grid.cluster_cols + rank / grid.cluster_rows;
       body(row * kTileRows, col * kTileCols);
     }
@@ -124,8 +126,9 @@ struct Block {
   // ---- The thread that fills the ring ----------------------------------------------------------
 
   // This block's part of an operand's stage, sent to those that share it.
-  OCTAVO_DEVICE void Load(unsigned char* stage, const TensorMap* map, int32_t step, int32_t first_row,
-                          int32_t rows, int32_t part, int32_t parts, uint16_t mask, uint64_t* done) const {
+  OCTAVO_DEVICE void Load(unsigned char* stage, const TensorMap* map, int32_t step,
+                          int32_t first_row, int32_t rows, int32_t part, int32_t parts,
+                          uint16_t mask, uint64_t* done) const {
     const int32_t part_rows = rows / parts;
     unsigned char* const target = stage + part * part_rows * kStepBytes;
     const int32_t row = first_row + part * part_rows;
@@ -137,14 +140,16 @@ struct Block {
   }
   OCTAVO_DEVICE void LoadX(const TensorMap* map, int stage, int32_t step, int32_t first_row) const {
     uint32_t mask = 0;
-    for (int i = 0; i < grid.cluster_cols; ++i) mask |= 1u << (rank % grid.cluster_rows + i * grid.cluster_rows);
-    Load(x_stage(stage), map, step, first_row, kTileRows, rank / grid.cluster_rows, grid.cluster_cols,
-         static_cast<uint16_t>(mask), full(stage));
+    for (int i = 0; i < grid.cluster_cols; ++i)
+      mask |= 1u << (rank % grid.cluster_rows + i * grid.cluster_rows);
+    Load(x_stage(stage), map, step, first_row, kTileRows, rank / grid.cluster_rows,
+         grid.cluster_cols, static_cast<uint16_t>(mask), full(stage));
   }
   OCTAVO_DEVICE void LoadW(const TensorMap* map, int stage, int32_t step, int32_t first_col) const {
-    const uint32_t mask = ((1u << grid.cluster_rows) - 1) << (rank / grid.cluster_rows * grid.cluster_rows);
-    Load(w_stage(stage), map, step, first_col, kTileCols, rank % grid.cluster_rows, grid.cluster_rows,
-         static_cast<uint16_t>(mask), full(stage));
+    const uint32_t mask = ((1u << grid.cluster_rows) - 1)
+                          << (rank / grid.cluster_rows * grid.cluster_rows);
+    Load(w_stage(stage), map, step, first_col, kTileCols, rank % grid.cluster_rows,
+         grid.cluster_rows, static_cast<uint16_t>(mask), full(stage));
   }
 
   OCTAVO_DEVICE void FillRing(const TensorMap* x_map, const TensorMap* w_map) const {
@@ -184,7 +189,8 @@ struct Block {
       columns_ring.Advance(kNumSideBuffers);
       for (int32_t i = 0; i < plan.chunks; ++i) {
         MbarrierWait(side_empty(side_ring.index), side_ring.parity ^ 1u);
-        FillChunk(o, plan.at(i), first_row, first_col, side(side_ring.index), thread, kGatherThreads);
+        FillChunk(o, plan.at(i), first_row, first_col, side(side_ring.index), thread,
+                  kGatherThreads);
         MbarrierArrive(side_full(side_ring.index));
         side_ring.Advance(kNumSideBuffers);
       }
@@ -231,9 +237,9 @@ struct Block {
     Release(previous);
   }
 
-  OCTAVO_DEVICE void Finish(const SidePlan& plan, int tile_row, int32_t first_row, int32_t first_col,
-                            const typename S::Columns& columns, RingPosition& side_ring,
-                            const int32_t (&acc)[kTileCols / 2]) const {
+  OCTAVO_DEVICE void Finish(const SidePlan& plan, int tile_row, int32_t first_row,
+                            int32_t first_col, const typename S::Columns& columns,
+                            RingPosition& side_ring, const int32_t (&acc)[kTileCols / 2]) const {
     constexpr int kGroups = kTileCols / 8;
     const int32_t row = first_row + tile_row + LaneIdx() / 4;
     const RowOperands rows[2] = {LoadRow(o, row), LoadRow(o, row + 8)};
@@ -313,8 +319,8 @@ template <int kTileCols>
 CudaStatus Run(const ProductOperands& o, const WgmmaTile& tile, void* stream) {
   TensorMap x_map, w_map;
   const auto stride = static_cast<uint64_t>(o.code_stride);
-  OCTAVO_RETURN_IF_FAILED(MakeTensorMap2D(&x_map, o.x_codes, stride, static_cast<uint64_t>(o.tokens),
-                                          stride, kStepBytes,
+  OCTAVO_RETURN_IF_FAILED(MakeTensorMap2D(&x_map, o.x_codes, stride,
+                                          static_cast<uint64_t>(o.tokens), stride, kStepBytes,
                                           static_cast<uint32_t>(kTileRows / tile.cluster_cols)));
   OCTAVO_RETURN_IF_FAILED(MakeTensorMap2D(&w_map, o.w_codes, stride,
                                           static_cast<uint64_t>(o.out_features), stride, kStepBytes,

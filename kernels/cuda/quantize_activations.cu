@@ -3,8 +3,8 @@
 // from memory once and, where it is larger than the L2 cache, a second time.
 //
 // Eight neighbouring columns belong to one thread: one 16-byte load of fp16 or bf16 (two of fp32),
-// one byte of every mask, eight bytes of codes. A row in EncodeRowsKernel is the work of `row_warps`
-// warps, which keep it in registers between range and codes.
+// one byte of every mask, eight bytes of codes. A row in EncodeRowsKernel is the work of
+// `row_warps` warps, which keep it in registers between range and codes.
 #include <algorithm>
 #include <type_traits>
 
@@ -152,8 +152,8 @@ enum class Step : int32_t {
 struct Encoding {
   Rows rows;
   Step step = Step::kBoth;
-  int32_t row_warps = 1;    // a power of two
-  int32_t row_blocks = 1;   // blocks that encode; one more makes the list
+  int32_t row_warps = 1;   // a power of two
+  int32_t row_blocks = 1;  // blocks that encode; one more makes the list
   bool symmetric = false;
   bool by_entry = false;         // scope token
   bool range_by_column = false;  // the range leaves out every entry of an outlier column
@@ -231,6 +231,7 @@ OCTAVO_DEVICE float MaxOf(float a, float b) { return b > a ? b : a; }
 struct Team {
   int32_t warps;
   int32_t first_warp;  // in the block
+  int32_t warp;        // this one, in the block
   int32_t lane;        // 0 .. 32 * warps - 1
   float* scratch;      // [2 * kEncodeWarps]
 
@@ -240,7 +241,7 @@ struct Team {
     OCTAVO_UNROLL
     for (int mask = 16; mask > 0; mask /= 2) value = combine(value, ShuffleXor(value, mask));
     if (warps == 1) return value;
-    if (LaneIdx() == 0) slots[WarpIdx()] = value;
+    if (LaneIdx() == 0) slots[warp] = value;
     BlockSync();
     value = slots[first_warp];
     for (int32_t w = 1; w < warps; ++w) value = combine(value, slots[first_warp + w]);
@@ -257,7 +258,7 @@ OCTAVO_DEVICE void EncodeRow(const Encoding& e, const Team& team, const uint8_t*
   const int32_t threads = 32 * team.warps;
   const int32_t num_octets = e.part_bytes;
   const int32_t rounds = kOctets == 0 ? (num_octets + threads - 1) / threads : kOctets;
-  Octet<Type> held[kHeld];
+  Octet<Type> held[kHeld] = {};
   const auto index_of = [&](int32_t i) { return i * threads + team.lane; };
   const auto masks_of = [&](int32_t index, uint32_t* for_range, uint32_t* for_codes) {
     const uint32_t outlier = OutlierByte(e, mask, index);
@@ -341,7 +342,7 @@ OCTAVO_DEVICE void EncodeRow(const Encoding& e, const Team& team, const uint8_t*
   for (int m = 16; m > 0; m /= 2) sum += ShuffleXor(sum, m);
   int32_t* const sums = reinterpret_cast<int32_t*>(team.scratch);
   if (team.warps > 1) {
-    if (LaneIdx() == 0) sums[WarpIdx()] = sum;
+    if (LaneIdx() == 0) sums[team.warp] = sum;
     BlockSync();
     sum = 0;
     for (int32_t w = 0; w < team.warps; ++w) sum += sums[team.first_warp + w];
@@ -358,8 +359,8 @@ OCTAVO_DEVICE void EncodeRow(const Encoding& e, const Team& team, const uint8_t*
 template <class Type, int kOctets, bool kViaHalf>
 OCTAVO_DEVICE void EncodeRows(const Encoding& e, float* scratch, const uint8_t* mask) {
   const int32_t teams = kEncodeWarps / e.row_warps;
-  const int32_t first_warp = WarpIdx() / e.row_warps * e.row_warps;
-  const Team team{e.row_warps, first_warp, ThreadIdx() - 32 * first_warp, scratch};
+  const int32_t warp = WarpIdx(), first_warp = warp / e.row_warps * e.row_warps;
+  const Team team{e.row_warps, first_warp, warp, ThreadIdx() - 32 * first_warp, scratch};
   for (int32_t begin = BlockX() * teams; begin < e.rows.tokens; begin += e.row_blocks * teams) {
     const int32_t row = begin + first_warp / e.row_warps;
     EncodeRow<Type, kOctets, kViaHalf>(e, team, mask, row, row < e.rows.tokens);
@@ -385,7 +386,8 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 1) EncodeRowsKernel(Enco
 // Few rows: everything in one launch of one cluster, whose barrier stands between the search and
 // the codes. Each block searches every row_blocks-th row.
 template <class Type, int kOctets, bool kViaHalf>
-OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 1) QuantizeFewKernel(Encoding e, uint8_t* parts) {
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 1)
+    QuantizeFewKernel(Encoding e, uint8_t* parts) {
   AllowNextKernel();
   WaitForPreviousKernel();
   float* const scratch = reinterpret_cast<float*>(SharedMemory());
@@ -411,7 +413,7 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 1)
     lo = MinOf(lo, range_lo[row]);
     hi = MaxOf(hi, range_hi[row]);
   }
-  const Team team{kEncodeWarps, 0, ThreadIdx(), reinterpret_cast<float*>(SharedMemory())};
+  const Team team{kEncodeWarps, 0, WarpIdx(), ThreadIdx(), reinterpret_cast<float*>(SharedMemory())};
   lo = team.Reduce(lo, team.scratch, [](float a, float b) { return MinOf(a, b); });
   hi = team.Reduce(hi, team.scratch, [](float a, float b) { return MaxOf(a, b); });
   for (int32_t row = ThreadIdx(); row < tokens; row += kEncodeThreads) {
@@ -557,7 +559,8 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
 // masks together costs nothing.
 size_t PartsOf(size_t tokens, size_t in_features) {
   const size_t column_blocks = (in_features + kFindColumns - 1) / kFindColumns;
-  const size_t wanted = std::min<size_t>(32, std::max<size_t>(1, 264 / std::max<size_t>(1, column_blocks)));
+  const size_t wanted =
+      std::min<size_t>(32, std::max<size_t>(1, 264 / std::max<size_t>(1, column_blocks)));
   return std::max(std::min(wanted, (tokens + kFindUnroll - 1) / kFindUnroll),
                   std::min<size_t>(tokens, kMaxCluster));
 }

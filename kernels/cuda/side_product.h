@@ -1,13 +1,15 @@
 // The 16-bit product of the entries of G (docs/numerics.md, section 5) inside an int8 product's
-// epilogue. A tile's float accumulators hold acc * s; to them are added, a chunk of columns at a time,
+// epilogue. A tile's float accumulators hold acc * s; to them are added, a chunk of columns at a
+// time,
 //
-//   sum over outlier entries of X * (code - zero point)   then everything is multiplied by a[n], then
-//   sum over kept columns of X * kept weight.
+//   sum over outlier entries of X * (code - zero point)   then everything is multiplied by a[n],
+//   then sum over kept columns of X * kept weight.
 //
 // A chunk is a few columns of X for the tile's rows and of the weights for the tile's columns,
-// gathered into shared memory: 16 columns as 16-bit terms for one m16n8k16 step, or, in scope token,
-// 8 columns as floats with a mask of each row's own entries, for fused multiply-adds in ascending
-// order of the columns. That order, and with it a row's bits, is the same in every kernel.
+// gathered into shared memory: 16 columns as 16-bit terms for one m16n8k16 step, or, in scope
+// token, 8 columns as floats with a mask of each row's own entries, for fused multiply-adds in
+// ascending order of the columns. That order, and with it a row's bits, is the same in every
+// kernel.
 #pragma once
 
 #include <cstdint>
@@ -205,9 +207,9 @@ OCTAVO_DEVICE void FillChunk(const ProductOperands& o, const SideChunk& chunk, i
 // ---- Into the accumulators ----------------------------------------------------------------------
 
 // The accumulators of one warp: 16 rows by 8 * kGroups output features in the layout of m16n8's C,
-// so that this lane has rows lane / 4 and lane / 4 + 8, features 8 * group + 2 * (lane % 4) + {0, 1}:
-// value[group][0..1] of the first row, [2..3] of the second. `tile_row` and `tile_col` say where they
-// lie in the buffer's tile.
+// so that this lane has rows lane / 4 and lane / 4 + 8, features 8 * group + 2 * (lane % 4) + {0,
+// 1}: value[group][0..1] of the first row, [2..3] of the second. `tile_row` and `tile_col` say
+// where they lie in the buffer's tile.
 template <int kGroups, int kRows, int kCols>
 OCTAVO_DEVICE void AddTerms(const SideBuffer<kRows, kCols>& buffer, bool half, int tile_row,
                             int tile_col, float (&value)[kGroups][4]) {

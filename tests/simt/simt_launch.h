@@ -35,5 +35,8 @@ struct LaunchShape {
 // that no GPU launches.
 kernels::CudaStatus Run(const LaunchShape& shape, const std::function<void()>& thread);
 
+// As if each block had a multiprocessor for itself.
+int32_t MaxActiveClusters(uint32_t cluster);
+
 }  // namespace simt
 }  // namespace octavo::cuda
