@@ -1,8 +1,10 @@
 #include "kernels/cuda/launch.h"
 
+#include <map>
 #include <mutex>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -120,6 +122,41 @@ CudaStatus MakeTensorMap2D(TensorMap* map, const void* base, uint64_t inner_byte
                                          std::to_string(result) + " for " + std::to_string(rows) +
                                          " rows of " + std::to_string(inner_bytes) + " bytes, " +
                                          std::to_string(row_stride_bytes) + " apart");
+  return CudaStatus::kOk;
+}
+
+CudaStatus MaxActiveClustersUntyped(const LaunchConfig& config, const void* kernel,
+                                    int32_t* count) {
+  static std::mutex mutex;
+  static auto* const known = new std::map<std::tuple<int, const void*, uint32_t>, int32_t>;
+  int device = 0;
+  if (const CudaStatus status = ToStatus(cudaGetDevice(&device), "cudaGetDevice");
+      status != CudaStatus::kOk)
+    return status;
+  const std::lock_guard lock(mutex);
+  const auto [entry, is_new] = known->try_emplace({device, kernel, config.cluster}, 0);
+  if (is_new) {
+    CudaStatus status = AllowSharedBytes(kernel, config.shared_bytes);
+    cudaLaunchAttribute cluster = {};
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim = {config.cluster, 1, 1};
+    cudaLaunchConfig_t launch = {};
+    launch.gridDim = {config.cluster, 1, 1};
+    launch.blockDim = {config.threads, 1, 1};
+    launch.dynamicSmemBytes = config.shared_bytes;
+    launch.attrs = &cluster;
+    launch.numAttrs = 1;
+    if (status == CudaStatus::kOk)
+      status = ToStatus(cudaOccupancyMaxActiveClusters(&entry->second, kernel, &launch),
+                        "occupancy of a kernel");
+    if (status == CudaStatus::kOk && entry->second == 0)
+      status = Fail(CudaStatus::kUnsupported, "a kernel's cluster does not fit this device");
+    if (status != CudaStatus::kOk) {
+      known->erase(entry);
+      return status;
+    }
+  }
+  *count = entry->second;
   return CudaStatus::kOk;
 }
 

@@ -57,7 +57,22 @@ CudaStatus MakeTensorMap2D(TensorMap* map, const void* base, uint64_t inner_byte
 // Launch without the parameters' types; `arguments` points to each of them.
 CudaStatus LaunchUntyped(const LaunchConfig& config, void* stream, const void* kernel,
                          void** arguments);
+CudaStatus MaxActiveClustersUntyped(const LaunchConfig& config, const void* kernel, int32_t* count);
 #endif
+
+// How many clusters of such a launch the current device runs at once: a grid of as many is done in
+// one wave. Asked of the driver once per kernel, device and cluster size.
+template <class... Params>
+CudaStatus MaxActiveClusters(const LaunchConfig& config, void (*kernel)(Params...),
+                             int32_t* count) {
+#if defined(OCTAVO_SIMT_HOST)
+  static_cast<void>(kernel);
+  *count = simt::MaxActiveClusters(config.cluster);
+  return CudaStatus::kOk;
+#else
+  return MaxActiveClustersUntyped(config, reinterpret_cast<const void*>(kernel), count);
+#endif
+}
 
 // Enqueues the kernel on the stream (a cudaStream_t; null: the default one) of the current device.
 template <class... Params>

@@ -13,6 +13,8 @@
 #define OCTAVO_DEVICE __device__ __forceinline__
 #define OCTAVO_HOST_DEVICE __host__ __device__ __forceinline__
 #define OCTAVO_UNROLL _Pragma("unroll")
+#define OCTAVO_PRAGMA(text) _Pragma(#text)
+#define OCTAVO_UNROLL_BY(count) OCTAVO_PRAGMA(unroll count)
 
 #else
 
@@ -22,5 +24,6 @@
 #define OCTAVO_DEVICE [[maybe_unused]] inline
 #define OCTAVO_HOST_DEVICE [[maybe_unused]] inline
 #define OCTAVO_UNROLL
+#define OCTAVO_UNROLL_BY(count)
 
 #endif

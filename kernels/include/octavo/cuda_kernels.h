@@ -52,7 +52,8 @@ struct CudaDeviceInfo {
 struct CudaKeptColumns {
   size_t count = 0;
   const int32_t* index = nullptr;  // [count], ascending
-  const uint64_t* mask = nullptr;  // [ceil(in_features / 64)], bit k % 64 of word k / 64; null if 0
+  // [CudaCodeStride(in_features) / 64], bit k % 64 of word k / 64; null if count is 0.
+  const uint64_t* mask = nullptr;
 };
 
 // A linear on a device. Arrays are [out_features] unless said otherwise.
