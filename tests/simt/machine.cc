@@ -442,6 +442,10 @@ kernels::CudaStatus Run(const LaunchShape& shape, const std::function<void()>& t
   return ThisMachine().Run(shape, thread);
 }
 
+int32_t MaxActiveClusters(uint32_t cluster) {
+  return std::max(1, device_traits.multiprocessors / static_cast<int32_t>(cluster));
+}
+
 void SetSeed(uint64_t seed) { ThisMachine().set_seed(seed); }
 
 void SetDeviceTraits(const DeviceTraits& traits) { device_traits = traits; }
