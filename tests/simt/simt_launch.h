@@ -35,7 +35,7 @@ struct LaunchShape {
 // that no GPU launches.
 kernels::CudaStatus Run(const LaunchShape& shape, const std::function<void()>& thread);
 
-// As if each block had a multiprocessor for itself.
+// As many as the device's multiprocessors hold with one block each (SetDeviceTraits).
 int32_t MaxActiveClusters(uint32_t cluster);
 
 }  // namespace simt

@@ -1,6 +1,6 @@
 // Every primitive against plain C++, by the kernels of primitive_kernels.cu. Built twice: with the
 // emulation, which these tests thereby prove to be like a device, and with CUDA for a real one.
-#include "kernels/cuda/primitives.h"
+#include "tests/kernels/cuda/primitive_kernels.h"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,6 @@
 
 #include "octavo/half.h"
 #include "tests/kernels/cuda/device_memory.h"
-#include "tests/kernels/cuda/primitive_kernels.h"
 #include "tests/testing/random.h"
 
 namespace octavo::cuda::testing {
@@ -19,7 +18,7 @@ namespace {
 
 using octavo::testing::Random;
 
-class Primitives : public ::testing::Test {
+class SmallKernels : public ::testing::Test {
  protected:
   void SetUp() override {
     if (!HasDevice(seed_)) GTEST_SKIP() << "no CUDA device";
@@ -51,7 +50,7 @@ int32_t ExpectedDot(const std::vector<int8_t>& a, const std::vector<int8_t>& b, 
   return static_cast<int32_t>(sum);
 }
 
-TEST_F(Primitives, MmaI8IsTheExactProduct) {
+TEST_F(SmallKernels, MmaI8IsTheExactProduct) {
   for (const bool signed_a : {true, false}) {
     const std::vector<int8_t> a = RandomBytes(16 * 32);
     const std::vector<int8_t> b = RandomBytes(8 * 32);
@@ -74,7 +73,7 @@ TEST_F(Primitives, MmaI8IsTheExactProduct) {
 }
 
 // Small integers, whose products and sums are exact in every precision.
-TEST_F(Primitives, Mma16IsExactWhereFloatsAre) {
+TEST_F(SmallKernels, Mma16IsExactWhereFloatsAre) {
   for (const bool bfloat16 : {true, false}) {
     const auto narrow = bfloat16 ? kernels::FloatToBFloat16 : kernels::FloatToHalf;
     std::vector<float> a(16 * 16);
@@ -104,7 +103,7 @@ TEST_F(Primitives, Mma16IsExactWhereFloatsAre) {
 
 // Products are exact and rounding stays within that of hardware that truncates (docs/numerics.md,
 // section 7): 17 terms, 2^-23 each.
-TEST_F(Primitives, Mma16RoundsOnlySums) {
+TEST_F(SmallKernels, Mma16RoundsOnlySums) {
   for (const bool bfloat16 : {true, false}) {
     const auto widen = bfloat16 ? kernels::BFloat16ToFloat : kernels::HalfToFloat;
     const auto narrow = bfloat16 ? kernels::FloatToBFloat16 : kernels::FloatToHalf;
@@ -136,7 +135,7 @@ TEST_F(Primitives, Mma16RoundsOnlySums) {
   }
 }
 
-TEST_F(Primitives, WarpsExchange) {
+TEST_F(SmallKernels, WarpsExchange) {
   std::vector<int32_t> in(32);
   for (int32_t& value : in) value = static_cast<int32_t>(random_.Bits());
   DeviceArray<int32_t> device_in(in);
@@ -221,7 +220,7 @@ bool SameResult(size_t operation, uint32_t found, uint32_t expected) {
 
 // All kinds of floats: random bits, ordinary numbers, ties of every conversion, subnormal numbers,
 // the ends of the ranges, infinities and NaN.
-TEST_F(Primitives, ArithmeticRoundsAsTheHost) {
+TEST_F(SmallKernels, ArithmeticRoundsAsTheHost) {
   std::vector<float> special = {0.0f,           -0.0f,         0.5f,      1.5f,      -2.5f,
                                 65504.0f,       65519.996f,    65520.0f,  0x1p31f,   -0x1p31f,
                                 0x1.fffffep30f, 3.4028235e38f, 0x1p-149f, 0x1p-126f, 0x1.8p-25f,
@@ -262,7 +261,7 @@ TEST_F(Primitives, ArithmeticRoundsAsTheHost) {
   }
 }
 
-TEST_F(Primitives, CpAsyncFillsARing) {
+TEST_F(SmallKernels, CpAsyncFillsARing) {
   for (const int rows : {1, 4, 9, 30}) {
     std::vector<int32_t> in(static_cast<size_t>(rows) * 512);
     for (int32_t& value : in) value = static_cast<int32_t>(random_.Below(1000));
@@ -276,13 +275,13 @@ TEST_F(Primitives, CpAsyncFillsARing) {
   }
 }
 
-TEST_F(Primitives, NamedSyncOrdersWarps) {
+TEST_F(SmallKernels, NamedSyncOrdersWarps) {
   DeviceArray<uint32_t> out(std::vector<uint32_t>{0, 0});
   ASSERT_EQ(LaunchNamedSync(out.data()), CudaStatus::kOk) << LastError();
   EXPECT_EQ(out.ToHost(), (std::vector<uint32_t>{3, 0xffffffffu}));
 }
 
-TEST_F(Primitives, TmaSwizzlesAndFillsWithZeros) {
+TEST_F(SmallKernels, TmaSwizzlesAndFillsWithZeros) {
   if (traits_.compute_capability < 90) GTEST_SKIP() << "no TMA below compute capability 9.0";
   constexpr size_t kInner = 200;
   constexpr size_t kRows = 40;
@@ -327,9 +326,9 @@ void PrintTo(const WgmmaCase& c, std::ostream* out) {
        << " tiles " << c.k_tiles;
 }
 
-class PrimitivesWgmma : public Primitives, public ::testing::WithParamInterface<WgmmaCase> {};
+class SmallWgmmaKernels : public SmallKernels, public ::testing::WithParamInterface<WgmmaCase> {};
 
-TEST_P(PrimitivesWgmma, IsTheExactProduct) {
+TEST_P(SmallWgmmaKernels, IsTheExactProduct) {
   const WgmmaCase& c = GetParam();
   if (!traits_.has_wgmma) GTEST_SKIP() << "no wgmma but on compute capability 9.0";
   const size_t rows = 2 * kTileRows;
@@ -361,7 +360,7 @@ TEST_P(PrimitivesWgmma, IsTheExactProduct) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tiles, PrimitivesWgmma,
+INSTANTIATE_TEST_SUITE_P(Tiles, SmallWgmmaKernels,
                          ::testing::Values(WgmmaCase{64, true, 1, 1}, WgmmaCase{64, false, 2, 7},
                                            WgmmaCase{128, true, 2, 5}, WgmmaCase{128, false, 1, 4},
                                            WgmmaCase{192, false, 1, 3}, WgmmaCase{192, true, 2, 4},
