@@ -447,7 +447,7 @@ void SetSeed(uint64_t seed) { ThisMachine().set_seed(seed); }
 void SetDeviceTraits(const DeviceTraits& traits) { device_traits = traits; }
 
 int32_t MaxActiveClusters(uint32_t cluster) {
-  return device_traits.multiprocessors / static_cast<int32_t>(cluster);
+  return std::max(1, device_traits.multiprocessors / static_cast<int32_t>(cluster));
 }
 
 }  // namespace octavo::cuda::simt
