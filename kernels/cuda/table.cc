@@ -25,7 +25,7 @@ struct Border<kFunction> {
     try {
       return kFunction(parameters...);
     } catch (const std::bad_alloc&) {
-      return CudaStatus::kOutOfMemory;
+      return Fail(CudaStatus::kOutOfMemory, "out of memory");  // short enough to need none
     }
   }
 };
