@@ -27,7 +27,7 @@ TEST_P(DeviceProduct, RandomCases) {
   const uint64_t seed = testing::TestSeed();
   SCOPED_TRACE(testing::SeedText(seed));
   Random random(seed);
-  for (int i = 0; i < (IsEmulated() ? 150 : 10000); ++i) {
+  for (int i = 0; i < (IsEmulated() ? 150 : 2000); ++i) {
     SCOPED_TRACE("case " + std::to_string(i));
     Check(RandomCase(random));
     if (HasFailure()) return;
