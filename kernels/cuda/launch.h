@@ -85,8 +85,9 @@ CudaStatus Launch(const LaunchConfig& config, void* stream, void (*kernel)(Param
                     .grid_z = config.grid_z,
                     .threads = config.threads,
                     .shared_bytes = config.shared_bytes,
-                    .cluster = config.cluster},
-                   [&] { kernel(args...); });
+                    .cluster = config.cluster,
+                    .overlap = config.overlap},
+                   [kernel, args...] { kernel(args...); });
 #else
   void* arguments[] = {static_cast<void*>(&args)..., nullptr};
   return LaunchUntyped(config, stream, reinterpret_cast<const void*>(kernel), arguments);

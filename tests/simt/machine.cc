@@ -31,6 +31,17 @@ thread_local DeviceTraits device_traits = {.compute_capability = 90,
                                            .shared_bytes_per_block = 227 * 1024,
                                            .l2_bytes = 50 << 20};
 
+constinit thread_local uint64_t random_state = 1;
+constinit thread_local Machine* running = nullptr;
+
+struct Launched {
+  LaunchShape shape;
+  std::function<void()> thread;
+};
+// What this OS thread has launched and not begun, in order.
+thread_local std::vector<Launched> stream;
+thread_local bool is_deferred = false;
+
 size_t RoundUp(size_t value, size_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
@@ -103,16 +114,13 @@ bool SharedRegion::PaddingIntact() const {
   return std::all_of(data_ + bytes_, end_, [](unsigned char byte) { return byte == kPoison; });
 }
 
-Machine& ThisMachine() {
-  thread_local Machine machine;
-  return machine;
-}
+Machine& ThisMachine() { return *running; }
 
 uint32_t Machine::Random(uint32_t below) {
-  random_ ^= random_ << 13;
-  random_ ^= random_ >> 7;
-  random_ ^= random_ << 17;
-  return static_cast<uint32_t>(((random_ >> 32) * below) >> 32);
+  random_state ^= random_state << 13;
+  random_state ^= random_state >> 7;
+  random_state ^= random_state << 17;
+  return static_cast<uint32_t>(((random_state >> 32) * below) >> 32);
 }
 
 std::string Machine::Where(const Thread& thread) const {
@@ -193,7 +201,11 @@ Thread* Machine::PickNext() {
       Warp& warp = warps_[(first + i) % num_warps];
       if (warp.ready != 0) return PickLane(warp);
     }
-    if (tma_copies_.empty()) return nullptr;
+    if (!waiting_for_previous_.empty()) {
+      RunPrevious();
+    } else if (tma_copies_.empty()) {
+      return nullptr;
+    }
   }
 }
 
@@ -291,6 +303,7 @@ void Machine::PrepareCluster(const LaunchShape& shape, uint32_t first_block) {
   blocks_.resize(shape.cluster);
   cluster_barrier_ = {};
   tma_copies_.clear();
+  waiting_for_previous_.clear();
   live_threads_ = static_cast<int>(num_threads);
 
   for (uint32_t rank = 0; rank < shape.cluster; ++rank) {
@@ -411,19 +424,6 @@ std::string Machine::DescribeDeadlock() {
 }
 
 kernels::CudaStatus Machine::Run(const LaunchShape& shape, const std::function<void()>& thread) {
-  if (shape.threads == 0 || shape.threads % kWarpSize != 0 || shape.threads > kMaxThreads ||
-      shape.grid_x == 0 || shape.grid_y == 0 || shape.grid_y > 65535 || shape.grid_z == 0 ||
-      shape.grid_z > 65535 || shape.cluster == 0 || shape.cluster > kMaxCluster ||
-      shape.grid_x % shape.cluster != 0 ||
-      shape.shared_bytes > static_cast<size_t>(device_traits.shared_bytes_per_block)) {
-    char text[256];
-    std::snprintf(
-        text, sizeof text,
-        "no GPU launches a grid of %u x %u x %u blocks in clusters of %u, with %u threads "
-        "and %zu bytes of shared memory",
-        shape.grid_x, shape.grid_y, shape.grid_z, shape.cluster, shape.threads, shape.shared_bytes);
-    return cuda::Fail(kernels::CudaStatus::kInvalidArgument, text);
-  }
   failure_.clear();
   body_ = &thread;
   const uint32_t num_clusters = shape.grid_x * shape.grid_y * shape.grid_z / shape.cluster;
@@ -438,21 +438,103 @@ kernels::CudaStatus Machine::Run(const LaunchShape& shape, const std::function<v
   return cuda::Fail(kernels::CudaStatus::kFailed, failure_);
 }
 
-kernels::CudaStatus Run(const LaunchShape& shape, const std::function<void()>& thread) {
-  return ThisMachine().Run(shape, thread);
+namespace {
+
+kernels::CudaStatus CheckShape(const LaunchShape& shape) {
+  if (shape.threads == 0 || shape.threads % kWarpSize != 0 || shape.threads > kMaxThreads ||
+      shape.grid_x == 0 || shape.grid_y == 0 || shape.grid_y > 65535 || shape.grid_z == 0 ||
+      shape.grid_z > 65535 || shape.cluster == 0 || shape.cluster > kMaxCluster ||
+      shape.grid_x % shape.cluster != 0 ||
+      shape.shared_bytes > static_cast<size_t>(device_traits.shared_bytes_per_block)) {
+    char text[256];
+    std::snprintf(
+        text, sizeof text,
+        "no GPU launches a grid of %u x %u x %u blocks in clusters of %u, with %u threads "
+        "and %zu bytes of shared memory",
+        shape.grid_x, shape.grid_y, shape.grid_z, shape.cluster, shape.threads, shape.shared_bytes);
+    return cuda::Fail(kernels::CudaStatus::kInvalidArgument, text);
+  }
+  return kernels::CudaStatus::kOk;
 }
 
-void SetSeed(uint64_t seed) { ThisMachine().set_seed(seed); }
+// On the machine above the running one, so that a thread of a kernel can run another kernel.
+kernels::CudaStatus RunNow(const LaunchShape& shape, const std::function<void()>& thread) {
+  thread_local std::vector<std::unique_ptr<Machine>> machines;
+  thread_local size_t depth = 0;
+  if (depth == machines.size()) machines.push_back(std::make_unique<Machine>());
+  Machine* const outer = running;
+  const Position* const outer_position = position;
+  const size_t num_before = stream.size();
+  running = machines[depth++].get();
+  const kernels::CudaStatus status = running->Run(shape, thread);
+  --depth;
+  running = outer;
+  position = outer_position;
+  if (status == kernels::CudaStatus::kOk && shape.overlap && num_before != 0 &&
+      stream.size() == num_before)
+    return cuda::Fail(kernels::CudaStatus::kFailed,
+                      "a kernel launched with overlap ended without WaitForPreviousKernel");
+  return status;
+}
 
-void SetDeviceTraits(const DeviceTraits& traits) { device_traits = traits; }
+kernels::CudaStatus RunLastLaunched() {
+  const Launched last = std::move(stream.back());
+  stream.pop_back();
+  return RunNow(last.shape, last.thread);
+}
+
+}  // namespace
+
+void Machine::WaitForPrevious() {
+  waiting_for_previous_.push_back(current_);
+  Wait();
+}
+
+// Until here, as late as it can be, the kernel in front of this one has not begun.
+void Machine::RunPrevious() {
+  if (RunLastLaunched() != kernels::CudaStatus::kOk)
+    Fail("the kernel in front of this one: %s", LastError());
+  for (Thread* const thread : waiting_for_previous_) thread->warp->ready |= 1u << thread->lane;
+  waiting_for_previous_.clear();
+}
+
+kernels::CudaStatus Run(const LaunchShape& shape, const std::function<void()>& thread) {
+  if (const kernels::CudaStatus status = CheckShape(shape); status != kernels::CudaStatus::kOk)
+    return status;
+  if (!is_deferred) return RunNow(shape, thread);
+  kernels::CudaStatus status = kernels::CudaStatus::kOk;
+  if (!shape.overlap) status = Finish();
+  stream.push_back({shape, thread});
+  return status;
+}
+
+kernels::CudaStatus Finish() {
+  while (!stream.empty()) {
+    if (const kernels::CudaStatus status = RunLastLaunched(); status != kernels::CudaStatus::kOk) {
+      stream.clear();
+      return status;
+    }
+  }
+  return kernels::CudaStatus::kOk;
+}
+
+void SetDeferred(bool deferred) { is_deferred = deferred; }
 
 int32_t MaxActiveClusters(uint32_t cluster) {
   return std::max(1, device_traits.multiprocessors / static_cast<int32_t>(cluster));
 }
 
+void SetSeed(uint64_t seed) { random_state = seed * 0x9e3779b97f4a7c15u | 1; }
+
+void SetDeviceTraits(const DeviceTraits& traits) { device_traits = traits; }
+
 }  // namespace octavo::cuda::simt
 
 namespace octavo::cuda {
+
+void WaitForPreviousKernel() {
+  if (!simt::stream.empty()) simt::ThisMachine().WaitForPrevious();
+}
 
 CudaStatus GetDeviceTraits(int32_t device, DeviceTraits* traits) {
   if (device != 0) return Fail(CudaStatus::kUnsupported, "the emulation has one device, number 0");

@@ -1,4 +1,5 @@
-// The inside of the emulation: threads, warps, blocks and the scheduler. One Machine per OS thread.
+// The inside of the emulation: threads, warps, blocks and the scheduler. A Machine runs one kernel
+// at a time; an OS thread has one for each kernel that has begun (SetDeferred).
 #pragma once
 
 #include <array>
@@ -164,7 +165,6 @@ struct TmaCopy {
 class Machine {
  public:
   kernels::CudaStatus Run(const LaunchShape& shape, const std::function<void()>& thread);
-  void set_seed(uint64_t seed) { random_ = seed * 0x9e3779b97f4a7c15u | 1; }
 
   // For the primitives, in a fiber.
 
@@ -181,6 +181,9 @@ class Machine {
   // the last one calls work(warp). False from it blocks the warp until ReleaseWarp.
   void Meet(Op op, uint64_t detail, void* slot, bool (*work)(Warp& warp));
   void ReleaseWarp(Warp& warp);
+
+  // Until the kernel launched before this one is done.
+  void WaitForPrevious();
 
   // Lets others run until `ready` of the warp has this thread again.
   void Wait();
@@ -203,11 +206,11 @@ class Machine {
   Thread* PickLane(Warp& warp);
   void SwitchToNext(bool ends);
   void ExitThread();
+  void RunPrevious();
   void CheckEnd();
   std::string DescribeDeadlock();
   std::string Where(const Thread& thread) const;
 
-  uint64_t random_ = 1;
   const std::function<void()>* body_ = nullptr;
   Fiber main_;
   Thread* current_ = nullptr;
@@ -218,11 +221,13 @@ class Machine {
   std::vector<Block> blocks_;
   Barrier cluster_barrier_;
   std::vector<TmaCopy> tma_copies_;
+  std::vector<Thread*> waiting_for_previous_;
   int live_threads_ = 0;
   std::string failure_;
   char failure_text_[512] = {};
 };
 
+// The one of the running fiber.
 Machine& ThisMachine();
 
 // A copy lands: async_copy.cc.

@@ -25,6 +25,15 @@ namespace octavo::cuda::simt {
 // Of this thread's next launches. Equal seeds give equal runs.
 void SetSeed(uint64_t seed);
 
+// Launches as late as a stream may do them: a kernel runs at Finish(), at a launch without overlap,
+// or inside a kernel launched with overlap, when no thread of its first block or cluster can do
+// more before its WaitForPreviousKernel. So what a kernel does too early is too early, and one that
+// never waits is reported.
+void SetDeferred(bool deferred);
+
+// Runs what was launched. kFailed where one of the kernels did.
+CudaStatus Finish();
+
 // What GetDeviceTraits says; an H200 unless set.
 void SetDeviceTraits(const DeviceTraits& traits);
 

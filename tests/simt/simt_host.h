@@ -124,7 +124,7 @@ void RegistersDecrease() {
   simt::ChangeRegisters(kRegisters);
 }
 
-inline void WaitForPreviousKernel() {}
+void WaitForPreviousKernel();
 inline void AllowNextKernel() {}
 
 // Built with -ffp-contract=off.

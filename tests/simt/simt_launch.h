@@ -28,11 +28,12 @@ struct LaunchShape {
   uint32_t threads = 0;
   size_t shared_bytes = 0;
   uint32_t cluster = 1;
+  bool overlap = false;
 };
 
-// Runs `thread` as every thread of every block. kFailed, with the reason as the last error, where
-// the kernel broke a rule that a GPU punishes by a hang or by chance; kInvalidArgument for a shape
-// that no GPU launches.
+// Runs `thread` as every thread of every block, at once unless SetDeferred. kFailed, with the
+// reason as the last error, where the kernel broke a rule that a GPU punishes by a hang or by
+// chance; kInvalidArgument for a shape that no GPU launches.
 kernels::CudaStatus Run(const LaunchShape& shape, const std::function<void()>& thread);
 
 // As many as the device's multiprocessors hold with one block each (SetDeviceTraits).

@@ -34,7 +34,10 @@ class DeviceArray {
   DeviceArray& operator=(const DeviceArray&) = delete;
 
   T* data() { return reinterpret_cast<T*>(buffer_.data()); }
-  std::vector<T> ToHost() { return {data(), data() + count_}; }
+  std::vector<T> ToHost() {
+    EXPECT_EQ(simt::Finish(), CudaStatus::kOk) << LastError();
+    return {data(), data() + count_};
+  }
 
  private:
   size_t count_;

@@ -30,11 +30,13 @@ CudaStatus Allocate(int32_t, size_t bytes, void** memory) {
 }
 
 void Release(int32_t, void* memory) {
+  EXPECT_EQ(cuda::simt::Finish(), CudaStatus::kOk) << cuda::LastError();
   const std::lock_guard lock(mutex);
   Allocations().erase(memory);
 }
 
 CudaStatus Copy(int32_t, void* to, const void* from, size_t bytes, void*) {
+  if (const CudaStatus status = cuda::simt::Finish(); status != CudaStatus::kOk) return status;
   if (bytes != 0) std::memcpy(to, from, bytes);
   return CudaStatus::kOk;
 }
@@ -78,6 +80,7 @@ const CudaTable* SelectTestDevice(const std::string& name, int32_t* device, std:
   *device = 0;
   cuda::simt::SetDeviceTraits(Traits().at(name));
   cuda::simt::SetSeed(testing::TestSeed());
+  cuda::simt::SetDeferred(true);
   return &kTable;
 }
 

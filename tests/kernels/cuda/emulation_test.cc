@@ -2,6 +2,7 @@
 // device leaves to chance does happen.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <functional>
@@ -233,6 +234,60 @@ TEST_F(Emulation, ReportsMbarriersUsedWrongly) {
         }
       },
       "completed phase 1 while 31 threads had not seen the end of the one before");
+}
+
+// Three kernels in a stream, each of which adds to what the one before it wrote.
+class EmulatedStream : public Emulation {
+ protected:
+  void SetUp() override {
+    Emulation::SetUp();
+    simt::SetDeferred(true);
+  }
+  void TearDown() override { simt::SetDeferred(false); }
+
+  // `early` reads before the wait.
+  CudaStatus LaunchStep(int step, bool early, bool wait = true) {
+    return simt::Run({.grid_x = 2, .threads = 32, .overlap = step > 0}, [=, this] {
+      AllowNextKernel();
+      const int seen = value_[BlockX()];
+      if (wait) WaitForPreviousKernel();
+      WarpSync();
+      if (ThreadIdx() == 0) value_[BlockX()] = (early ? seen : value_[BlockX()]) * 10 + step + 1;
+    });
+  }
+
+  int value_[2] = {};
+};
+
+TEST_F(EmulatedStream, RunsInOrder) {
+  for (int step = 0; step < 3; ++step) ASSERT_EQ(LaunchStep(step, false), CudaStatus::kOk);
+  EXPECT_EQ(value_[0], 0);
+  ASSERT_EQ(simt::Finish(), CudaStatus::kOk) << LastError();
+  EXPECT_EQ(value_[0], 123);
+  EXPECT_EQ(value_[1], 123);
+}
+
+TEST_F(EmulatedStream, ShowsWhatIsReadTooEarly) {
+  for (int step = 0; step < 3; ++step) ASSERT_EQ(LaunchStep(step, step == 2), CudaStatus::kOk);
+  ASSERT_EQ(simt::Finish(), CudaStatus::kOk) << LastError();
+  // The block that began first had nothing to read yet.
+  EXPECT_EQ(std::min(value_[0], value_[1]), 3);
+}
+
+TEST_F(EmulatedStream, ReportsKernelsThatDoNotWait) {
+  ASSERT_EQ(LaunchStep(0, false), CudaStatus::kOk);
+  ASSERT_EQ(LaunchStep(1, false, false), CudaStatus::kOk);
+  EXPECT_EQ(simt::Finish(), CudaStatus::kFailed);
+  EXPECT_NE(std::string(LastError()).find("without WaitForPreviousKernel"), std::string::npos);
+}
+
+TEST_F(EmulatedStream, ReportsFailuresOfTheKernelInFront) {
+  ASSERT_EQ(simt::Run({.threads = 32}, [] { NamedSync(1, 64); }), CudaStatus::kOk);
+  ASSERT_EQ(LaunchStep(1, false), CudaStatus::kOk);
+  EXPECT_EQ(simt::Finish(), CudaStatus::kFailed);
+  EXPECT_NE(std::string(LastError()).find("in front of this one: deadlock"), std::string::npos)
+      << LastError();
+  EXPECT_EQ(simt::Finish(), CudaStatus::kOk);
 }
 
 // A box of 8 x 128 bytes.

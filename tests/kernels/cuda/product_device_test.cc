@@ -263,6 +263,42 @@ TEST_P(DeviceProduct, ScopeTokenRowsStandAlone) {
   }
 }
 
+// One stream, one workspace, nothing waits: the kernels of a call may begin before the ones in
+// front of them have finished, and must touch nothing of theirs until then.
+TEST_P(DeviceProduct, CallsBackToBackKeepTheirOrder) {
+  Random random(testing::TestSeed());
+  for (const size_t tokens : {2, 10, 40, 140}) {
+    for (const size_t in_features : {200, 66400}) {
+      if (IsEmulated() && tokens * in_features > 200000) continue;
+      for (const Scope scope : kScopes) {
+        LinearCase c;
+        c.x = RandomActivations(random, 2 * tokens, in_features, 0.02);
+        c.w = RandomMatrix(random, 70, in_features);
+        c.kept_index = {0, 3, 64, 65, 130, 199};
+        c.options.scope = scope;
+        c.options.row_rule = random.Pick(kRules);
+        DeviceCase device_case(table(), device(), c);
+        std::vector<std::vector<unsigned char>> expected;
+        for (const size_t first : {size_t{0}, tokens})
+          expected.push_back(device_case.Multiply(device_case.Quantize(first, tokens)));
+
+        const DeviceBuffer y[2] = {{table(), device(), expected[0].size()},
+                                   {table(), device(), expected[1].size()}};
+        for (const size_t half : {0, 1}) {
+          const CudaActivations quantized = device_case.Quantize(half * tokens, tokens);
+          ASSERT_EQ(table().multiply(device(), quantized, device_case.linear(),
+                                     {y[half].data(), c.y_type, c.w.rows}, nullptr, 0, nullptr),
+                    CudaStatus::kOk)
+              << table().last_error();
+        }
+        for (const size_t half : {0, 1})
+          ASSERT_EQ(y[half].ToHost(), expected[half])
+              << "call " << half << ": " << tokens << " x " << in_features;
+      }
+    }
+  }
+}
+
 TEST_P(DeviceProduct, RefusesWhatTheContractExcludes) {
   LinearCase c;
   Random random(testing::TestSeed());
