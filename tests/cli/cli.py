@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 GPT2 = ROOT / "tests/data/models/gpt2-novels-outliers"
 LLAMA = ROOT / "tests/data/models/llama-novels"
 OCTAVO = os.environ.get("OCTAVO", str(ROOT / "build/tools/octavo"))
-VERBS = ["convert", "inspect", "verify", "forward", "devices"]
+VERBS = ["convert", "inspect", "verify", "forward", "devices", "bench"]
 
 
 def environment(**changes):
