@@ -78,8 +78,8 @@ typedef int32_t octavo_activations;
 enum { OCTAVO_ASYMMETRIC = 1, OCTAVO_SYMMETRIC = 2 };
 
 typedef struct octavo_model octavo_model;
-typedef struct octavo_linear octavo_linear;               /* prepared for a device */
-typedef struct octavo_quantized octavo_quantized;         /* quantized activations */
+typedef struct octavo_linear octavo_linear;       /* prepared for a device */
+typedef struct octavo_quantized octavo_quantized; /* quantized activations */
 
 /* [rows, columns], row-major; row_stride in elements. The memory of an x is only read; y must not
  * overlap it. */
@@ -128,9 +128,14 @@ typedef struct octavo_forward_options {
                                      * without it 0 */
   octavo_parallel_for parallel_for; /* null: Octavo's own pool */
   void* parallel_context;
-  void* workspace; /* 64-byte aligned; null: allocated by the call */
+  /* At least what the call's _workspace query says. CPU: 64-byte aligned; null: allocated by the
+   * call. CUDA: 256-byte aligned memory of the linear's device, never null. */
+  void* workspace;
   size_t workspace_bytes;
-  void* stream; /* CUDA devices: a cudaStream_t */
+  /* CUDA: the cudaStream_t to enqueue on, null the default one. The call returns at once, without
+   * an allocation or a wait, and can be captured in a CUDA graph; what it was given must live until
+   * the stream has passed. */
+  void* stream;
 } octavo_forward_options;
 
 OCTAVO_API int32_t octavo_abi_version(void); /* OCTAVO_ABI_VERSION of the library */
@@ -176,7 +181,7 @@ OCTAVO_API void octavo_linear_retain(octavo_linear* linear);
 OCTAVO_API void octavo_linear_release(octavo_linear* linear);
 OCTAVO_API octavo_status octavo_linear_features(const octavo_linear* linear, int64_t* in_features,
                                                 int64_t* out_features);
-OCTAVO_API const char* octavo_linear_backend(const octavo_linear* linear);
+OCTAVO_API const char* octavo_linear_backend(const octavo_linear* linear); /* "avx2", "cuda:0" */
 
 /* Workspace for the call of that name with up to `tokens` rows; of `options` only the threads
  * count. OCTAVO_LIMIT where no address space could hold it. */
@@ -204,11 +209,11 @@ OCTAVO_API octavo_status octavo_multiply(const octavo_quantized* quantized,
                                          const octavo_linear* linear, const octavo_tensor* y,
                                          const octavo_forward_options* options);
 /* Outlier columns, ascending: up to `capacity` into `columns` (may be null), all of them counted in
- * *count. */
-OCTAVO_API octavo_status octavo_outlier_columns(const octavo_quantized* quantized,
-                                                int64_t* columns, int64_t capacity, int64_t* count);
+ * *count. On a CUDA device it waits for the stream that octavo_quantize was given. */
+OCTAVO_API octavo_status octavo_outlier_columns(const octavo_quantized* quantized, int64_t* columns,
+                                                int64_t capacity, int64_t* count);
 
-/* ---- This machine ---- */
+/* ---- This machine: the CPU's kernels and the CUDA devices ---- */
 OCTAVO_API octavo_status octavo_backend_count(int64_t* count);
 OCTAVO_API octavo_status octavo_backend(int64_t index, const char** name, int32_t* usable,
                                         int32_t* selected, const char** reason);
