@@ -169,7 +169,7 @@ class Bench:
             return function(*arguments)
         except Exception as error:
             self.errors.append(f"{what}: {error}")
-            say(f"{what}: {traceback.format_exc()}")
+            say(f"{what}: {traceback.format_exc() if len(self.errors) <= 3 else error}")
             if self.device.type == "cuda" and not gpu_answers():
                 raise SystemExit(f"the GPU no longer answers after: {what}") from error
             return None
