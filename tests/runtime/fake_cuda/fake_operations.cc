@@ -13,12 +13,6 @@
 #include "kernels/cuda/error.h"
 #include "tests/runtime/fake_cuda/fake_device.h"
 
-#define OCTAVO_RETURN_IF_FAILED(expression)                     \
-  do {                                                          \
-    const CudaStatus octavo_status = (expression);              \
-    if (octavo_status != CudaStatus::kOk) return octavo_status; \
-  } while (false)
-
 namespace octavo::testing {
 namespace {
 
