@@ -58,8 +58,7 @@ void BenchCommand::Register(CLI::App& app) {
   AddChoice(app, "--dtype", &dtype, {"f16", "bf16", "f32"}, "Type of X and Y (default: f16)");
   app.add_flag("--cold", settings.cold,
                "Rotate through more than 1 GB of weights, so that no cache holds them");
-  app.add_option("--device", device, "Where to run (default: cpu)")
-      ->option_text("{cpu,cuda,cuda:N}");
+  AddDevice(app, &device);
   app.add_option("--cpu", settings.cpu,
                  "Kernels by name, see octavo devices (default: OCTAVO_CPU, else the best)")
       ->option_text("NAME");
@@ -87,7 +86,7 @@ Status BenchCommand::Finish() {
     OCTAVO_ASSIGN_OR_RETURN(const BenchShape shape, ParseBenchShape(text));
     add(shape);
   }
-  OCTAVO_ASSIGN_OR_RETURN(settings.device, ParseDevice(device));
+  settings.device = *DeviceFromName(device);
   if (settings.device != kCpuDevice && !settings.cpu.empty())
     return Status(ErrorCode::kInvalidArgument, "--cpu names kernels of the CPU, not of " + device);
   if (dtype == "bf16") settings.type = kernels::ElementType::kBFloat16;

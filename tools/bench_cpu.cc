@@ -17,18 +17,14 @@ namespace octavo::tools {
 namespace {
 
 constexpr size_t kReadBytes = size_t{2} << 30;  // no cache holds as much
-constexpr size_t kLeastReadBytes = size_t{64} << 20;
 constexpr double kPeakSeconds = 0.3;
 constexpr double kHotSeconds = 2e-3;  // hot calls are repeated for about as long
 
-// At most a quarter of the machine's memory. Where the whole run is to be short, it need not be
-// all.
+// At most a quarter of the machine's memory.
 size_t BytesForReading(double seconds) {
   const auto memory =
       static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  const size_t most = std::min(kReadBytes, memory / 4);
-  const double wanted = std::min(seconds, 2.0) / 2.0 * static_cast<double>(most);
-  return std::max(kLeastReadBytes, static_cast<size_t>(wanted));
+  return BytesToMeasure(std::min(kReadBytes, memory / 4), seconds);
 }
 
 struct CpuLinear {

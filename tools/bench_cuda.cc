@@ -1,10 +1,12 @@
 // `octavo bench` on a CUDA device: the library's table on device memory, timed as CUDA graphs.
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include "octavo/cuda_kernels.h"
 #include "octavo/thread_pool.h"
 #include "tools/bench_target.h"
+#include "tools/device_memory.h"
 
 namespace octavo::tools {
 namespace {
@@ -20,38 +22,9 @@ Status ToStatus(const kernels::CudaTable& table, kernels::CudaStatus status, con
   return Status(code, std::string(what) + ": " + table.last_error());
 }
 
-// Device memory with its owner. Move-only.
-class DeviceBytes {
- public:
-  DeviceBytes() = default;
-  DeviceBytes(const kernels::CudaTable& table, int32_t device, void* memory)
-      : table_(&table), device_(device), memory_(memory) {}
-  DeviceBytes(DeviceBytes&& other) noexcept
-      : table_(other.table_),
-        device_(other.device_),
-        memory_(std::exchange(other.memory_, nullptr)) {}
-  DeviceBytes& operator=(DeviceBytes&& other) noexcept {
-    std::swap(table_, other.table_);
-    std::swap(device_, other.device_);
-    std::swap(memory_, other.memory_);
-    return *this;
-  }
-  ~DeviceBytes() {
-    if (memory_ != nullptr) table_->release(device_, memory_);
-  }
-
-  void* get() const { return memory_; }
-
- private:
-  const kernels::CudaTable* table_ = nullptr;
-  int32_t device_ = 0;
-  void* memory_ = nullptr;
-};
-
 struct DeviceLinear {
   kernels::CudaLinear view;
-  size_t kept_count = 0;
-  std::vector<DeviceBytes> memory;
+  std::vector<DeviceMemory> memory;
   std::vector<const int8_t*> codes;  // a copy each
   size_t next = 0;
 };
@@ -59,8 +32,7 @@ struct DeviceLinear {
 struct DeviceCase {
   size_t linear_idx = 0;
   kernels::ActivationView x;
-  DeviceBytes x_memory, y_memory, quantize_workspace, multiply_workspace;
-  size_t quantize_bytes = 0, multiply_bytes = 0;
+  DeviceMemory x_memory, y_memory, quantize_workspace, multiply_workspace;
 };
 
 class CudaTarget : public BenchTarget {
@@ -82,10 +54,11 @@ class CudaTarget : public BenchTarget {
   const kernels::ParallelFor& parallel() const override { return parallel_; }
 
   Result<BenchCeilings> MeasureCeilings() override {
+    const size_t bytes = BytesToMeasure(kCopyBytes, settings_.seconds);
     double seconds = 0;
     OCTAVO_RETURN_IF_ERROR(
-        Check(table_.time_copy(device_, kCopyBytes, &seconds), "timing a copy on the device"));
-    return BenchCeilings{0, 2.0 * kCopyBytes / seconds};
+        Check(table_.time_copy(device_, bytes, &seconds), "timing a copy on the device"));
+    return BenchCeilings{0, 2.0 * static_cast<double>(bytes) / seconds};
   }
 
   Status AddLinear(const BenchWeights& weights, size_t copies) override;
@@ -106,22 +79,18 @@ class CudaTarget : public BenchTarget {
   Status Check(kernels::CudaStatus status, const char* what) const {
     return ToStatus(table_, status, what);
   }
-  Result<DeviceBytes> Allocate(size_t bytes) const {
-    void* memory = nullptr;
-    OCTAVO_RETURN_IF_ERROR(
-        Check(table_.allocate(device_, std::max<size_t>(bytes, 1), &memory), "device memory"));
-    return DeviceBytes(table_, device_, memory);
+  Result<DeviceMemory> Allocate(size_t bytes) const {
+    return DeviceMemory::Allocate(settings_.device, bytes);
   }
-  // Device memory with the same bytes; null where there are none.
+  // Device memory with the same values; null where there are none.
   template <typename T>
   Result<const T*> Upload(DeviceLinear* linear, const T* host, size_t count) const {
     if (count == 0) return static_cast<const T*>(nullptr);
-    OCTAVO_ASSIGN_OR_RETURN(DeviceBytes memory, Allocate(count * sizeof(T)));
-    OCTAVO_RETURN_IF_ERROR(
-        Check(table_.copy_to_device(device_, memory.get(), host, count * sizeof(T), nullptr),
-              "copying to the device"));
+    OCTAVO_ASSIGN_OR_RETURN(
+        DeviceMemory memory,
+        DeviceMemory::Copy(settings_.device, std::as_bytes(std::span(host, count))));
     linear->memory.push_back(std::move(memory));
-    return static_cast<const T*>(linear->memory.back().get());
+    return static_cast<const T*>(linear->memory.back().data());
   }
   Status UploadCodes(const kernels::LinearView& host, DeviceLinear* linear) const;
   kernels::CudaStatus Enqueue(const DeviceCase& called, void* stream);
@@ -143,12 +112,12 @@ class CudaTarget : public BenchTarget {
 
 Status CudaTarget::UploadCodes(const kernels::LinearView& host, DeviceLinear* linear) const {
   const size_t stride = kernels::CudaCodeStride(host.in_features);
-  OCTAVO_ASSIGN_OR_RETURN(DeviceBytes memory, Allocate(host.out_features * stride));
+  OCTAVO_ASSIGN_OR_RETURN(DeviceMemory memory, Allocate(host.out_features * stride));
   const kernels::CudaUpload piece{host.codes,       host.out_features, host.in_features,
-                                  host.in_features, memory.get(),      stride};
+                                  host.in_features, memory.data(),     stride};
   OCTAVO_RETURN_IF_ERROR(
       Check(table_.upload(device_, &piece, 1, parallel_), "copying to the device"));
-  linear->codes.push_back(static_cast<const int8_t*>(memory.get()));
+  linear->codes.push_back(static_cast<const int8_t*>(memory.data()));
   linear->memory.push_back(std::move(memory));
   return Status();
 }
@@ -183,26 +152,21 @@ Result<const void*> CudaTarget::AddCase(size_t linear_idx, const kernels::Activa
   linear.next = 0;
   DeviceCase called;
   called.linear_idx = linear_idx;
-  called.quantize_bytes = table_.quantize_workspace_bytes(x.tokens, x.in_features);
-  called.multiply_bytes = table_.multiply_workspace_bytes(device_, x.tokens, linear.view);
+  const size_t quantize_bytes = table_.quantize_workspace_bytes(x.tokens, x.in_features);
+  const size_t multiply_bytes = table_.multiply_workspace_bytes(device_, x.tokens, linear.view);
   const size_t x_bytes = x.tokens * x.in_features * kernels::ElementBytes(x.type);
   y_.resize(x.tokens * linear.view.out_features * kernels::ElementBytes(x.type));
-  OCTAVO_ASSIGN_OR_RETURN(called.x_memory, Allocate(x_bytes));
+  OCTAVO_ASSIGN_OR_RETURN(
+      called.x_memory,
+      DeviceMemory::Copy(settings_.device, {static_cast<const std::byte*>(x.data), x_bytes}));
   OCTAVO_ASSIGN_OR_RETURN(called.y_memory, Allocate(y_.size()));
-  OCTAVO_ASSIGN_OR_RETURN(called.quantize_workspace, Allocate(called.quantize_bytes));
-  OCTAVO_ASSIGN_OR_RETURN(called.multiply_workspace, Allocate(called.multiply_bytes));
+  OCTAVO_ASSIGN_OR_RETURN(called.quantize_workspace, Allocate(quantize_bytes));
+  OCTAVO_ASSIGN_OR_RETURN(called.multiply_workspace, Allocate(multiply_bytes));
   called.x = x;
-  called.x.data = called.x_memory.get();
+  called.x.data = called.x_memory.data();
   cases_.push_back(std::move(called));
-
-  const DeviceCase& added = cases_.back();
-  OCTAVO_RETURN_IF_ERROR(
-      Check(table_.copy_to_device(device_, added.x_memory.get(), x.data, x_bytes, nullptr),
-            "copying to the device"));
-  OCTAVO_RETURN_IF_ERROR(Check(Enqueue(added, nullptr), "multiplying"));
-  OCTAVO_RETURN_IF_ERROR(
-      Check(table_.copy_to_host(device_, y_.data(), added.y_memory.get(), y_.size(), nullptr),
-            "copying from the device"));
+  OCTAVO_RETURN_IF_ERROR(Check(Enqueue(cases_.back(), nullptr), "multiplying"));
+  OCTAVO_RETURN_IF_ERROR(cases_.back().y_memory.CopyToHost(y_));
   return static_cast<const void*>(y_.data());
 }
 
@@ -211,13 +175,14 @@ kernels::CudaStatus CudaTarget::Enqueue(const DeviceCase& called, void* stream) 
   linear.view.codes = linear.codes[linear.next];
   linear.next = (linear.next + 1) % linear.codes.size();
   kernels::CudaActivations quantized;
-  const kernels::CudaStatus status =
-      table_.quantize(device_, called.x, settings_.options, linear.view.kept,
-                      called.quantize_workspace.get(), called.quantize_bytes, stream, &quantized);
+  const kernels::CudaStatus status = table_.quantize(
+      device_, called.x, settings_.options, linear.view.kept, called.quantize_workspace.data(),
+      called.quantize_workspace.bytes(), stream, &quantized);
   if (status != kernels::CudaStatus::kOk) return status;
   return table_.multiply(device_, quantized, linear.view,
-                         {called.y_memory.get(), called.x.type, linear.view.out_features},
-                         called.multiply_workspace.get(), called.multiply_bytes, stream);
+                         {called.y_memory.data(), called.x.type, linear.view.out_features},
+                         called.multiply_workspace.data(), called.multiply_workspace.bytes(),
+                         stream);
 }
 
 Result<double> CudaTarget::Time(size_t case_idx) {

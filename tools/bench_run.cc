@@ -9,6 +9,7 @@
 namespace octavo::tools {
 namespace {
 
+constexpr size_t kMaxCopies = 1024;  // of a linear; enough for cold ones from 1 MB on
 constexpr size_t kMinRounds = 3;
 constexpr size_t kMaxRounds = 1000;
 constexpr size_t kCheckedRows = 8;
@@ -51,7 +52,7 @@ size_t CopiesOf(const BenchSettings& settings, const BenchShape& shape) {
   size_t bytes = 0;
   for (const BenchShape& each : settings.shapes) bytes += each.weights();
   if (settings.device != kCpuDevice) bytes = shape.weights();
-  return std::max<size_t>(2, (kColdBytes + bytes - 1) / bytes);
+  return std::clamp<size_t>((kColdBytes + bytes - 1) / bytes, 2, kMaxCopies);
 }
 
 Status TimeInRounds(BenchTarget& target, double seconds, std::vector<BenchResult>* results) {

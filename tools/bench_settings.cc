@@ -64,21 +64,11 @@ Result<BenchShape> ParseBenchShape(std::string_view text) {
   return shape;
 }
 
-Result<Device> ParseDevice(std::string_view text) {
-  constexpr std::string_view kCuda = "cuda", kIndexed = "cuda:";
-  if (text == "cpu") return kCpuDevice;
-  if (text == kCuda) return Device{DeviceType::kCuda, 0};
-  int32_t index = -1;
-  if (text.starts_with(kIndexed)) {
-    const char* end = text.data() + text.size();
-    const auto [stopped, error] = std::from_chars(text.data() + kIndexed.size(), end, index);
-    if (error != std::errc() || stopped != end) index = -1;
-  }
-  if (index < 0) {
-    return Status(ErrorCode::kInvalidArgument,
-                  "\"" + std::string(text) + "\" is no device; expected cpu, cuda or cuda:N");
-  }
-  return Device{DeviceType::kCuda, index};
+size_t BytesToMeasure(size_t most, double seconds) {
+  constexpr double kLongRun = 2.0;
+  constexpr size_t kLeast = size_t{64} << 20;
+  const double wanted = std::min(seconds, kLongRun) / kLongRun * static_cast<double>(most);
+  return std::max(kLeast, static_cast<size_t>(wanted));
 }
 
 size_t ColumnsOfShare(double share, size_t columns) {

@@ -41,8 +41,9 @@ std::vector<BenchShape> ShapesOfModel(std::string_view model);
 
 // "4096x14336", out_features first. Errors: kInvalidArgument.
 Result<BenchShape> ParseBenchShape(std::string_view text);
-// "cpu", "cuda", "cuda:1". Errors: kInvalidArgument.
-Result<Device> ParseDevice(std::string_view text);
+
+// How much memory a bandwidth is measured over: `most`, less where the whole run is to be short.
+size_t BytesToMeasure(size_t most, double seconds);
 
 // How many of `columns` a share of them is; at least 1 where the share is not 0.
 size_t ColumnsOfShare(double share, size_t columns);

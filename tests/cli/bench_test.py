@@ -3,7 +3,7 @@
 import json
 import unittest
 
-from cli import CliTest, environment
+from cli import FAKE_CUDA, CliTest, environment, with_fake_gpus
 
 SMALL = ["--tokens", "1,3", "--seconds", "0"]
 KEYS = ["tokens", "in_features", "out_features", "method", "activations", "scope", "threshold", "outlier_columns", "cold",
@@ -70,8 +70,8 @@ class Bench(CliTest):
             (["--model", "llama"], "llama-3-8b"),
             (["--tokens", "0"], "--tokens"),
             (["--outlier-share", "1.5"], "--outlier-share"),
-            (["--device", "gpu"], '"gpu" is no device'),
-            (["--device", "cuda:x"], '"cuda:x" is no device'),
+            (["--device", "gpu"], '"gpu" is not cpu, cuda or cuda:N'),
+            (["--device", "cuda:x"], '"cuda:x" is not cpu, cuda or cuda:N'),
             (["--device", "cuda", "--cpu", "avx2"], "--cpu"),
             (["--dtype", "f64"], "--dtype"),
         ]:
@@ -80,6 +80,22 @@ class Bench(CliTest):
 
     def test_says_why_there_is_no_such_backend(self):
         self.fails(1, "bench", "--cpu", "none", *SMALL, says='unknown CPU kernels "none"')
+        self.fails(1, "bench", "--device", "cuda", *SMALL, env=environment(OCTAVO_CUDA_LIBRARY="off"), says="CUDA")
+
+    @unittest.skipUnless(FAKE_CUDA, "a build without the CUDA backend")
+    def test_runs_on_a_device(self):
+        for options in ([], ["--kept", "0.05", "--scope", "token", "--dtype", "f32"], ["--cold"]):
+            with self.subTest(options=options):
+                report = self.octavo_json("bench", "--device", "cuda:1", "--shape", "70x96,33x100", "--tokens", "1,17",
+                                          "--seconds", "0", *options, env=with_fake_gpus())
+                self.assertEqual((report["device"], report["backend"]), ("cuda:1", "cuda:1"))
+                self.assertIsNone(report["ceilings"]["int8_tops"])
+                self.assertEqual(report["checked_outputs"], 2 * 16 + 2 * 8 * 16)
+                few, _, many, _ = report["results"]
+                self.assertGreater(few["share_of_ceiling"], 0)
+                self.assertIsNone(many["share_of_ceiling"])
+                self.assertTrue(few["product"])
+        self.fails(1, "bench", "--device", "cuda:7", *SMALL, env=with_fake_gpus(), says="cuda:7")
 
 
 if __name__ == "__main__":
