@@ -1,5 +1,6 @@
 #include "octavo/product_check.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -22,21 +23,20 @@ float ValueAt(const void* data, ElementType type, size_t i) {
   return static_cast<const float*>(data)[i];
 }
 
-// The asked rows of X, and a last one that stands for all others: they matter to the asked ones by
-// their outlier entries alone, so it has one in each column where any row has.
-reference::Matrix RowsWithWitness(const ActivationView& x, const ActivationOptions& options,
-                                  std::span<const size_t> rows) {
+// The asked rows of X, and a last one that stands for all others. They matter to the asked ones by
+// their outlier columns alone, so it has the largest magnitude of each column.
+reference::Matrix RowsWithWitness(const ActivationView& x, std::span<const size_t> rows) {
   reference::Matrix some(rows.size() + 1, x.in_features);
+  for (size_t m = 0; m < x.tokens; ++m) {
+    for (size_t k = 0; k < x.in_features; ++k) {
+      const float magnitude = std::abs(ValueAt(x.data, x.type, m * x.row_stride + k));
+      float& largest = some.at(rows.size(), k);
+      largest = std::isfinite(magnitude) ? std::max(largest, magnitude) : INFINITY;
+    }
+  }
   for (size_t i = 0; i < rows.size(); ++i) {
     for (size_t k = 0; k < x.in_features; ++k)
       some.at(i, k) = ValueAt(x.data, x.type, rows[i] * x.row_stride + k);
-  }
-  reference::Matrix row(1, x.in_features);
-  for (size_t m = 0; m < x.tokens; ++m) {
-    for (size_t k = 0; k < x.in_features; ++k)
-      row.at(0, k) = ValueAt(x.data, x.type, m * x.row_stride + k);
-    for (const int32_t k : reference::QuantizeActivations(row, options, {}).outlier_columns)
-      some.at(rows.size(), static_cast<size_t>(k)) = INFINITY;
   }
   return some;
 }
@@ -72,7 +72,7 @@ ProductCheck CheckProduct(const ActivationView& x, const ActivationOptions& opti
                           const LinearView& linear, std::span<const float> absmax,
                           const OutputView& y, std::span<const size_t> rows,
                           std::span<const size_t> features, const BackendArithmetic& arithmetic) {
-  const reference::Matrix some_x = RowsWithWitness(x, options, rows);
+  const reference::Matrix some_x = RowsWithWitness(x, rows);
   const reference::KeptColumns kept = SomeKept(linear, features);
   const std::vector<reference::ExactOutput> exact = reference::MultiplyExactly(
       some_x, reference::QuantizeActivations(some_x, options, kept.index),

@@ -246,6 +246,8 @@ class Bench:
             weights.close()
 
     def note_upload(self, shape, weights):
+        while len(weights.prepare_seconds) < 5:
+            weights.prepare(self.device, len(weights.linears) + 1)
         warm = weights.prepare_seconds[1:]
         self.result["uploads"].append({
             "shape": shape.name, "bytes": shape.weights, "first_ms": weights.prepare_seconds[0] * 1e3,
