@@ -56,7 +56,7 @@ CudaStatus CheckKept(int32_t device, const CudaKeptColumns& kept, size_t in_feat
     return kept.mask == nullptr ? CudaStatus::kOk
                                 : Fail(CudaStatus::kInvalidArgument, "a mask of no kept columns");
   }
-  const size_t words = (in_features + 63) / 64;
+  const size_t words = CudaCodeStride(in_features) / 64;
   OCTAVO_RETURN_IF_FAILED(CheckArray(device, kept.mask, words * sizeof(uint64_t), "kept.mask"));
   std::vector<uint64_t> mask(words);
   for (size_t i = 0; i < kept.count; ++i) {
