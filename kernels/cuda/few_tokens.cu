@@ -1,12 +1,12 @@
 // The product for few tokens: every weight is read once, at the memory's speed.
 //
 // A tile has 16 output features, all of in_features and all tokens; a block's warps share its steps
-// along k, kUnroll at a time each, so that neighboring warps read neighboring memory. Blocks stay and
-// take one tile after another: the next weights are under way while a tile is finished. A lane loads
-// 16 bytes of a weight row and the same 16 bytes of an activation row: what m16n8k32 takes as
-// k 4t .. 4t+3 and 4t+16 .. 4t+19 is then some other k, but the same one on both sides, and the order
-// of an exact sum is free. Weights go from memory to registers, activations come from L1 or shared
-// memory. The first weights are under way before the kernel in front has finished.
+// along k, kUnroll at a time each, so that neighboring warps read neighboring memory. Blocks stay
+// and take one tile after another: the next weights are under way while a tile is finished. A lane
+// loads 16 bytes of a weight row and the same 16 bytes of an activation row: what m16n8k32 takes as
+// k 4t .. 4t+3 and 4t+16 .. 4t+19 is then some other k, but the same one on both sides, and the
+// order of an exact sum is free. Weights go from memory to registers, activations come from L1 or
+// shared memory. The first weights are under way before the kernel in front has finished.
 //
 // The outlier and kept products are fused multiply-adds in ascending order of the columns: in scope
 // token the same operations as in every other kernel. The codes of the first outlier columns are
@@ -85,7 +85,8 @@ struct FewTokens {
                   16 * (LaneIdx() % 4));
   }
 
-  OCTAVO_DEVICE void Multiply(int32_t batch, const Weights& weights, int32_t (&acc)[kGroups][4]) const {
+  OCTAVO_DEVICE void Multiply(int32_t batch, const Weights& weights,
+                              int32_t (&acc)[kGroups][4]) const {
     Vec16 upper[kUnroll], lower[kUnroll];
     OCTAVO_UNROLL
     for (int i = 0; i < kUnroll; ++i) {
@@ -123,7 +124,8 @@ struct FewTokens {
         OCTAVO_UNROLL
         for (int group = 0; group < kGroups; ++group) {
           const Vec16& w = weights.vec[i][group];
-          const uint32_t word = k % 16 < 8 ? (k % 8 < 4 ? w.x[0] : w.x[1]) : (k % 8 < 4 ? w.x[2] : w.x[3]);
+          const uint32_t word =
+              k % 16 < 8 ? (k % 8 < 4 ? w.x[0] : w.x[1]) : (k % 8 < 4 ? w.x[2] : w.x[3]);
           const auto code = static_cast<int8_t>(word >> (8 * (k % 4)));
           shared.picked[half][slot][8 * group + LaneIdx() / 4] = IntToFloat(code);
         }
@@ -234,7 +236,8 @@ struct FewTokens {
         const int32_t col = first_col + ThreadIdx() % kCols;
         if (finishes && col < o.out_features)
           Finish(row, col, half, num_outliers, columns, scale, x_zero_point, x_code_sum);
-        // Who is ahead writes to the other half; the barrier there keeps it from coming back too early.
+        // Who is ahead writes to the other half; the barrier there keeps it from coming back too
+        // early.
         half ^= 1;
         OCTAVO_UNROLL
         for (int group = 0; group < kGroups; ++group) {
@@ -287,7 +290,8 @@ static_assert(sizeof(Shared) % 16 == 0 && sizeof(OwnActivations) % 16 == 0);
 
 // Behind OwnActivations: the mask [part_bytes], the codes, the list of outlier columns.
 int64_t QuantizedBytes(const Encoding& e) {
-  return int64_t{e.part_bytes} + int64_t{e.rows.tokens} * e.code_stride + 4 * int64_t{e.rows.in_features};
+  return int64_t{e.part_bytes} + int64_t{e.rows.tokens} * e.code_stride +
+         4 * int64_t{e.rows.in_features};
 }
 
 template <class Type, bool kSigned>
@@ -356,14 +360,16 @@ bool FewTokensCanQuantize(const QuantizeCall& call) {
          QuantizedBytes(EncodingOf(call)) <= kMaxQuantizedBytes;
 }
 
-CudaStatus LaunchQuantizeFewTokens(const QuantizeCall& call, const ProductOperands& o, void* stream) {
+CudaStatus LaunchQuantizeFewTokens(const QuantizeCall& call, const ProductOperands& o,
+                                   void* stream) {
   Encoding e = EncodingOf(call);
   e.row_warps = kWarps;
   while (e.row_warps * e.rows.tokens > kWarps) e.row_warps /= 2;
   LaunchConfig config;
   config.grid_x = GridOf(o, call.multiprocessors);
   config.threads = kThreads;
-  config.shared_bytes = sizeof(Shared) + sizeof(OwnActivations) + static_cast<size_t>(QuantizedBytes(e));
+  config.shared_bytes =
+      sizeof(Shared) + sizeof(OwnActivations) + static_cast<size_t>(QuantizedBytes(e));
   config.overlap = true;
   switch (call.x.type) {
     case ElementType::kFloat16:

@@ -138,8 +138,8 @@ CudaStatus MakeQuantizeCall(const DeviceTraits& device, const ActivationView& x,
                             CudaActivations* quantized) {
   OCTAVO_RETURN_IF_FAILED(CheckOptions(options));
   OCTAVO_RETURN_IF_FAILED(CheckX(x));
-  OCTAVO_RETURN_IF_FAILED(CheckWorkspace(workspace, workspace_bytes,
-                                         QuantizeWorkspaceBytes(x.tokens, x.in_features)));
+  OCTAVO_RETURN_IF_FAILED(
+      CheckWorkspace(workspace, workspace_bytes, QuantizeWorkspaceBytes(x.tokens, x.in_features)));
   const QuantizePieces pieces = CarveQuantize(workspace, x.tokens, x.in_features);
   *call = {x, options, kept, pieces, OutlierThreshold(options), device.multiprocessors};
   *quantized = {x,
@@ -170,8 +170,8 @@ CudaStatus Quantize(int32_t device, const ActivationView& x, const ActivationOpt
   DeviceTraits traits;
   QuantizeCall call;
   OCTAVO_RETURN_IF_FAILED(GetDeviceTraits(device, &traits));
-  OCTAVO_RETURN_IF_FAILED(MakeQuantizeCall(traits, x, options, kept, workspace, workspace_bytes,
-                                           &call, quantized));
+  OCTAVO_RETURN_IF_FAILED(
+      MakeQuantizeCall(traits, x, options, kept, workspace, workspace_bytes, &call, quantized));
   return x.tokens == 0 ? CudaStatus::kOk : LaunchQuantizeActivations(call, stream);
 }
 

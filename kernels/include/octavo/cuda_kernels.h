@@ -146,7 +146,8 @@ struct CudaTable {
   CudaStatus (*multiply)(int32_t device, const CudaActivations& quantized, const CudaLinear& linear,
                          const OutputView& y, void* workspace, size_t workspace_bytes,
                          void* stream);
-  // Both in one, with quantize's workspace and the bits of both: for very few tokens one kernel.
+  // Both in one, bit for bit; for very few tokens it is one kernel. The workspace is quantize's,
+  // rounded up to 256 bytes, and multiply's behind it.
   CudaStatus (*forward)(int32_t device, const ActivationView& x, const ActivationOptions& options,
                         const CudaLinear& linear, const OutputView& y, void* workspace,
                         size_t workspace_bytes, void* stream);
