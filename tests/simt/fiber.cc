@@ -59,13 +59,21 @@ Stack::~Stack() { munmap(mapped_, GuardBytes() + kStackBytes); }
 
 void* Stack::top() const { return static_cast<char*>(mapped_) + GuardBytes() + kStackBytes; }
 
+void Stack::Forget() const {
+#if defined(OCTAVO_ASAN)
+  ASAN_UNPOISON_MEMORY_REGION(bottom(), kStackBytes);
+#endif
+}
+
 const void* Stack::bottom() const { return static_cast<char*>(mapped_) + GuardBytes(); }
 
 size_t Stack::size() { return kStackBytes; }
 
 void StartFiber(Fiber& fiber, const Stack& stack, void (*entry)()) {
 #if defined(OCTAVO_ASAN)
-  ASAN_UNPOISON_MEMORY_REGION(stack.bottom(), Stack::size());
+  // Where the last fiber on it stopped: not far in if it came to its end.
+  constexpr size_t kEndBytes = 16 * 1024;
+  ASAN_UNPOISON_MEMORY_REGION(static_cast<char*>(stack.top()) - kEndBytes, kEndBytes);
 #endif
   started_entry = entry;
   fiber.context = context::make_fcontext(stack.top(), Stack::size(), Begin);

@@ -14,6 +14,9 @@ class Stack {
   Stack(const Stack&) = delete;
   Stack& operator=(const Stack&) = delete;
 
+  // Before it is used again, where a fiber on it stopped before its end.
+  void Forget() const;
+
   void* top() const;
   const void* bottom() const;
   static size_t size();
@@ -31,7 +34,7 @@ struct Fiber {
 };
 
 // Makes `fiber` begin with entry() when it is first switched to. entry() never returns: it ends
-// with a switch. What a fiber left on the stack that it did not end on is forgotten.
+// with a switch.
 void StartFiber(Fiber& fiber, const Stack& stack, void (*entry)());
 
 // Leaves `from`, the running one, for `to`, and returns when someone switches back. ends: no one

@@ -382,6 +382,9 @@ bool Machine::RunCluster(const LaunchShape& shape, uint32_t first_block) {
   } else {
     CheckEnd();
   }
+  if (!failure_.empty()) {
+    for (const std::unique_ptr<Stack>& stack : stacks_) stack->Forget();
+  }
   return failure_.empty();
 }
 
