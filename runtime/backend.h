@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -50,6 +51,15 @@ class Backend {
   virtual Status Multiply(const QuantizedActivations::State& quantized,
                           const PreparedLinear::State& linear, const kernels::OutputView& y,
                           const Call& call) const = 0;
+
+  // Both in one, where this backend has something better than one after the other; else nothing.
+  // The workspace is that of both, Quantize's first.
+  virtual std::optional<Status> Forward(const PreparedLinear::State&,
+                                        const kernels::ActivationView&,
+                                        const kernels::ActivationOptions&,
+                                        const kernels::OutputView&, const Call&) const {
+    return std::nullopt;
+  }
 
   // As QuantizedActivations has them; these may allocate and wait.
   virtual Result<std::vector<int64_t>> OutlierColumns(

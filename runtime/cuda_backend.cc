@@ -61,6 +61,16 @@ class CudaBackend final : public Backend {
                                      call.workspace.data(), call.workspace.size(), call.stream));
   }
 
+  std::optional<Status> Forward(const PreparedLinear::State& linear,
+                                const kernels::ActivationView& x,
+                                const kernels::ActivationOptions& options,
+                                const kernels::OutputView& y, const Call& call) const override {
+    if (x.tokens == 0) return Status();
+    return Translate(linear.device,
+                     table_.forward(linear.device.index, x, options, linear.cuda, y,
+                                    call.workspace.data(), call.workspace.size(), call.stream));
+  }
+
   Result<std::vector<int64_t>> OutlierColumns(
       const QuantizedActivations::State& quantized) const override {
     int32_t count = 0;

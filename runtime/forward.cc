@@ -137,6 +137,10 @@ Status ForwardUnnamed(const PreparedLinear& linear, const ConstTensorView& x, co
   OCTAVO_ASSIGN_OR_RETURN(const std::span<std::byte> workspace,
                           TakeWorkspace(execution, ForwardWorkspaceBytes(linear, x.rows, execution),
                                         BackendOf(linear), &owned));
+  if (const std::optional<Status> done =
+          BackendOf(linear).Forward(linear.state(), call.x, call.options, ToOutput(y),
+                                    {call.parallel, workspace, execution.stream}))
+    return *done;
   const size_t first =
       RoundUp(QuantizeWorkspaceBytes(linear, x.rows), BackendOf(linear).workspace_alignment());
   QuantizedActivations::State quantized;

@@ -201,18 +201,20 @@ ProductOperands OperandsOf(const Machine& m, const CudaActivations& q, const Cud
 }
 
 void BenchTiles(const Machine& m) {
-  const WgmmaTile tiles[] = {{256, 2, 1}, {256, 1, 1}, {128, 2, 1},
-                             {128, 1, 2}, {64, 1, 4},  {64, 2, 2}};
+  const WgmmaTile tiles[] = {{256, 2, 1}, {256, 1, 1}, {128, 1, 1}, {128, 2, 1}, {128, 1, 2},
+                             {64, 1, 1},  {64, 1, 2},  {64, 1, 4},  {64, 2, 2}};
   std::printf("\ntiles: TOPS with 6 outlier columns   ");
   for (const WgmmaTile& tile : tiles)
     std::printf(" %d/%dx%d", tile.tile_cols, tile.cluster_rows, tile.cluster_cols);
   std::printf("  mma  (plan)\n");
   for (const Sizes& s :
-       {Sizes{65, 4096, 4096}, {128, 4096, 4096},   {256, 4096, 4096},   {512, 4096, 4096},
-        {1024, 4096, 4096},    {2048, 4096, 4096},  {4096, 4096, 4096},  {128, 14336, 4096},
-        {256, 14336, 4096},    {512, 14336, 4096},  {1024, 14336, 4096}, {4096, 14336, 4096},
-        {256, 4096, 14336},    {1024, 4096, 14336}, {4096, 4096, 14336}, {256, 1024, 1024},
-        {2048, 1024, 1024},    {2048, 3072, 768},   {4096, 8192, 8192},  {8192, 8192, 8192}}) {
+       {Sizes{17, 4096, 4096}, {32, 4096, 4096},    {64, 4096, 4096},    {65, 4096, 4096},
+        {128, 4096, 4096},     {256, 4096, 4096},   {512, 4096, 4096},   {1024, 4096, 4096},
+        {2048, 4096, 4096},    {4096, 4096, 4096},  {17, 14336, 4096},   {64, 14336, 4096},
+        {128, 14336, 4096},    {64, 4096, 14336},   {64, 1024, 1024},    {256, 14336, 4096},
+        {512, 14336, 4096},    {1024, 14336, 4096}, {4096, 14336, 4096}, {256, 4096, 14336},
+        {1024, 4096, 14336},   {4096, 4096, 14336}, {256, 1024, 1024},   {2048, 1024, 1024},
+        {2048, 3072, 768},     {4096, 8192, 8192},  {8192, 8192, 8192}}) {
     PlantColumns(m, s.tokens, s.in, 6, 0x4d);
     const CudaActivations q = QuantizeOnce(m, s);
     PlantColumns(m, s.tokens, s.in, 6, 0x3c);
@@ -243,9 +245,8 @@ void BenchForward(const Machine& m) {
       for (const bool planted : {true, false}) {
         PlantColumns(m, tokens, in, 6, planted ? 0x4d : 0x3c);
         const double t = Time(m, CallsOf(s), [&](int i) {
-          const CudaActivations q = QuantizeOnce(m, s);
-          const CudaLinear linear = LinearOf(m, s, i);
-          Check(Multiply(0, q, linear, {m.y, ElementType::kFloat16, out}, nullptr, 0, m.stream));
+          Check(Forward(0, XOf(m, s), {}, LinearOf(m, s, i), {m.y, ElementType::kFloat16, out},
+                        m.workspace, QuantizeWorkspaceBytes(s.tokens, s.in), m.stream));
         });
         std::printf(" %11.2f", t * 1e6);
       }

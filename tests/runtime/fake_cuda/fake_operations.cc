@@ -295,6 +295,20 @@ CudaStatus Multiply(int32_t device, const CudaActivations& quantized, const Cuda
                         });
 }
 
+CudaStatus Forward(int32_t device, const kernels::ActivationView& x,
+                   const kernels::ActivationOptions& options, const kernels::CudaLinear& linear,
+                   const kernels::OutputView& y, void* workspace, size_t workspace_bytes,
+                   void* stream) {
+  const size_t first = (QuantizeWorkspaceBytes(x.tokens, x.in_features) + 255) / 256 * 256;
+  if (workspace_bytes < first)
+    return Fail(CudaStatus::kWorkspaceTooSmall, "the workspace is too small for forward");
+  kernels::CudaActivations quantized;
+  OCTAVO_RETURN_IF_FAILED(
+      Quantize(device, x, options, linear.kept, workspace, first, stream, &quantized));
+  return Multiply(device, quantized, linear, y, static_cast<unsigned char*>(workspace) + first,
+                  workspace_bytes - first, stream);
+}
+
 CudaStatus Accumulate(int32_t device, const CudaActivations& quantized, const CudaLinear& linear,
                       int64_t* acc, void* workspace, size_t workspace_bytes, void* stream) {
   OCTAVO_RETURN_IF_FAILED(

@@ -21,6 +21,10 @@ kernels::CudaStatus Quantize(int32_t device, const kernels::ActivationView& x,
 kernels::CudaStatus Multiply(int32_t device, const kernels::CudaActivations& quantized,
                              const kernels::CudaLinear& linear, const kernels::OutputView& y,
                              void* workspace, size_t workspace_bytes, void* stream);
+kernels::CudaStatus Forward(int32_t device, const kernels::ActivationView& x,
+                            const kernels::ActivationOptions& options,
+                            const kernels::CudaLinear& linear, const kernels::OutputView& y,
+                            void* workspace, size_t workspace_bytes, void* stream);
 kernels::CudaStatus Accumulate(int32_t device, const kernels::CudaActivations& quantized,
                                const kernels::CudaLinear& linear, int64_t* acc, void* workspace,
                                size_t workspace_bytes, void* stream);

@@ -149,6 +149,7 @@ constexpr kernels::CudaTable kTable = {
     .multiply_workspace_bytes = MultiplyWorkspaceBytes,
     .quantize = Border<Quantize>::Call,
     .multiply = Border<Multiply>::Call,
+    .forward = Border<Forward>::Call,
     .accumulate = Border<Accumulate>::Call,
     .product_name = ProductName,
 };
