@@ -1,31 +1,26 @@
 // Quantize, Multiply and Forward on the CPU. Nothing here allocates when the call brings a
 // workspace, except the object that Quantize returns.
+#include "runtime/forward.h"
+
 #include <algorithm>
 #include <utility>
 
-#include "octavo/linear.h"
-#include "runtime/checks.h"
 #include "runtime/default_pool.h"
-#include "runtime/state.h"
+#include "runtime/slice.h"
 #include "runtime/translate.h"
 
 namespace octavo {
-namespace {
-
-constexpr size_t kImpossible = SIZE_MAX;
 
 size_t Sum(size_t a, size_t b) {
   size_t sum = 0;
   return __builtin_add_overflow(a, b, &sum) ? kImpossible : sum;
 }
 
-// So that what comes after is aligned too.
 size_t RoundUp(size_t bytes) {
   const size_t padded = Sum(bytes, kAlignment - 1);
   return padded == kImpossible ? kImpossible : padded / kAlignment * kAlignment;
 }
 
-// The message's context is made only where there is a message.
 Status InLinear(Status status, const PreparedLinear& linear) {
   if (status.ok()) return status;
   return status.WithContext("linear \"" + linear.linear().name() + "\"");
@@ -40,12 +35,6 @@ kernels::OutputView ToOutput(const TensorView& y) {
   return {y.data, *ToKernels(y.dtype), static_cast<size_t>(y.rows > 1 ? y.row_stride : y.columns)};
 }
 
-struct QuantizeCall {
-  kernels::ActivationView x;
-  kernels::ActivationOptions options;
-  kernels::ParallelFor parallel;
-};
-
 Result<QuantizeCall> CheckQuantize(const PreparedLinear& linear, const ConstTensorView& x,
                                    const QuantizeOptions& options, const Execution& execution) {
   OCTAVO_RETURN_IF_ERROR(CheckView(x, "x", linear.in_features(), "in_features", linear.device()));
@@ -56,30 +45,6 @@ Result<QuantizeCall> CheckQuantize(const PreparedLinear& linear, const ConstTens
   return call;
 }
 
-Status QuantizeInto(const PreparedLinear& linear, const QuantizeCall& call,
-                    std::span<std::byte> workspace, kernels::QuantizedActivations* quantized) {
-  const PreparedLinear::State& state = linear.state();
-  return ToStatus(kernels::QuantizeActivations(*state.kernels, call.x, call.options,
-                                               *state.kept_index, call.parallel, workspace.data(),
-                                               workspace.size(), quantized));
-}
-
-Status CheckOutput(const PreparedLinear& linear, const TensorView& y, int64_t tokens) {
-  OCTAVO_RETURN_IF_ERROR(CheckView(y, "y", linear.out_features(), "out_features", linear.device()));
-  if (y.rows == tokens) return {};
-  return {ErrorCode::kInvalidArgument,
-          "y has " + std::to_string(y.rows) + " rows, x has " + std::to_string(tokens)};
-}
-
-Status MultiplyInto(const PreparedLinear& linear, const kernels::QuantizedActivations& quantized,
-                    const TensorView& y, const kernels::ParallelFor& parallel,
-                    std::span<std::byte> workspace) {
-  const PreparedLinear::State& state = linear.state();
-  return ToStatus(kernels::Multiply(*state.kernels, quantized, state.view, ToOutput(y), parallel,
-                                    workspace.data(), workspace.size()));
-}
-
-// x was quantized for a linear with other operands than this one's.
 Status CheckFits(const QuantizedActivations::State& x, const PreparedLinear& linear) {
   const PreparedLinear::State& state = linear.state();
   const format::Quantization& stated = state.linear.quantization();
@@ -99,21 +64,54 @@ Status CheckFits(const QuantizedActivations::State& x, const PreparedLinear& lin
   return {};
 }
 
-Result<QuantizedActivations> QuantizeUnnamed(const PreparedLinear& linear, const ConstTensorView& x,
-                                             const QuantizeOptions& options,
-                                             const Execution& execution) {
-  OCTAVO_ASSIGN_OR_RETURN(const QuantizeCall call, CheckQuantize(linear, x, options, execution));
+std::unique_ptr<QuantizedActivations::State> MakeState(const PreparedLinear& linear) {
   auto state = std::make_unique<QuantizedActivations::State>();
-  OCTAVO_ASSIGN_OR_RETURN(
-      const std::span<std::byte> workspace,
-      TakeWorkspace(execution, QuantizeWorkspaceBytes(linear, x.rows), &state->owned));
-  OCTAVO_RETURN_IF_ERROR(QuantizeInto(linear, call, workspace, &state->quantized));
   const format::Quantization& stated = linear.linear().quantization();
   state->kernels = linear.state().kernels;
   state->device = linear.device();
   state->method = stated.method;
   state->file_via_fp16 = stated.activations_via_fp16;
   state->kept_index = linear.state().kept_index;
+  return state;
+}
+
+namespace {
+
+Status QuantizeInto(const PreparedLinear& linear, const QuantizeCall& call,
+                    std::span<std::byte> workspace, kernels::QuantizedActivations* quantized) {
+  const PreparedLinear::State& state = linear.state();
+  return ToStatus(kernels::QuantizeActivations(*state.kernels, call.x, call.options,
+                                               *state.kept_index, call.parallel, workspace.data(),
+                                               workspace.size(), quantized));
+}
+
+Status CheckOutput(const PreparedLinear& linear, const TensorView& y, int64_t tokens) {
+  if (IsRowParallel(linear.linear()))
+    return {ErrorCode::kInvalidArgument,
+            "a slice of in_features gives partial products; use the calls of row_parallel.h"};
+  OCTAVO_RETURN_IF_ERROR(CheckView(y, "y", linear.out_features(), "out_features", linear.device()));
+  if (y.rows == tokens) return {};
+  return {ErrorCode::kInvalidArgument,
+          "y has " + std::to_string(y.rows) + " rows, x has " + std::to_string(tokens)};
+}
+
+Status MultiplyInto(const PreparedLinear& linear, const kernels::QuantizedActivations& quantized,
+                    const TensorView& y, const kernels::ParallelFor& parallel,
+                    std::span<std::byte> workspace) {
+  const PreparedLinear::State& state = linear.state();
+  return ToStatus(kernels::Multiply(*state.kernels, quantized, state.view, ToOutput(y), parallel,
+                                    workspace.data(), workspace.size()));
+}
+
+Result<QuantizedActivations> QuantizeUnnamed(const PreparedLinear& linear, const ConstTensorView& x,
+                                             const QuantizeOptions& options,
+                                             const Execution& execution) {
+  OCTAVO_ASSIGN_OR_RETURN(const QuantizeCall call, CheckQuantize(linear, x, options, execution));
+  auto state = MakeState(linear);
+  OCTAVO_ASSIGN_OR_RETURN(
+      const std::span<std::byte> workspace,
+      TakeWorkspace(execution, QuantizeWorkspaceBytes(linear, x.rows), &state->owned));
+  OCTAVO_RETURN_IF_ERROR(QuantizeInto(linear, call, workspace, &state->quantized));
   return QuantizedActivations(std::move(state));
 }
 
