@@ -10,11 +10,10 @@ constexpr int64_t kLargestUnit = 128;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 
-// The first ranks have the most units.
 bool IsEven(int64_t features, int64_t world, int64_t unit) {
-  const int64_t share = CeilDiv(features, world);
-  const int64_t largest = CeilDiv(CeilDiv(features, unit), world) * unit;
-  return largest - share <= share / 8;
+  const int64_t units = CeilDiv(features, unit), share = CeilDiv(features, world);
+  const int64_t largest = CeilDiv(units, world) * unit;  // the first rank's
+  return units >= world && largest - share <= share / 8;
 }
 
 FeatureRange RangeOf(const Linear& linear, SliceAxis axis, uint64_t features) {

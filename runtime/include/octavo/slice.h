@@ -29,7 +29,7 @@ struct Slice {
 // How `features` are split over `world` ranks: in units of 128, or of the largest smaller power of
 // two with which no rank exceeds an even share by more than an eighth. The first ranks have a unit
 // more where the units do not divide, the last unit may be short, and ranks have nothing only where
-// there are fewer features than ranks. Requires: features >= 0, 0 <= rank < world.
+// there are fewer features than ranks. Requires: 0 <= features <= 2^62, 0 <= rank < world.
 Slice SplitFeatures(int64_t features, int32_t rank, int32_t world, SliceAxis axis);
 
 }  // namespace octavo
