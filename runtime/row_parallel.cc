@@ -178,8 +178,10 @@ Status CheckAllReduce(const PreparedLinear& linear, const AllReduce& all_reduce)
 Status Reduce(const AllReduce& all_reduce, float* data, size_t count, ReduceOp op,
               const Execution& execution) {
   if (all_reduce.run == nullptr || count == 0) return {};
-  const char* what = op == ReduceOp::kMax ? "all-reduce of the ranges" : "all-reduce of the sums";
-  return all_reduce.run(all_reduce.context, data, count, op, execution.stream).WithContext(what);
+  Status status = all_reduce.run(all_reduce.context, data, count, op, execution.stream);
+  if (status.ok()) return status;
+  return status.WithContext(op == ReduceOp::kMax ? "all-reduce of the ranges"
+                                                 : "all-reduce of the sums");
 }
 
 Status ForwardUnnamed(const PreparedLinear& linear, const ConstTensorView& x, const TensorView& y,
