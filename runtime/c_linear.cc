@@ -235,7 +235,7 @@ octavo_status octavo_outlier_columns(const octavo_quantized* quantized, int64_t*
   return Guard([&]() -> Status {
     OCTAVO_RETURN_IF_ERROR(NotNull(quantized, "quantized"));
     OCTAVO_RETURN_IF_ERROR(NotNull(count, "count"));
-    const std::vector<int64_t> all = quantized->quantized.outlier_columns();
+    OCTAVO_ASSIGN_OR_RETURN(const std::vector<int64_t> all, quantized->quantized.outlier_columns());
     *count = static_cast<int64_t>(all.size());
     for (int64_t i = 0; columns != nullptr && i < std::min(capacity, *count); ++i)
       columns[i] = all[static_cast<size_t>(i)];

@@ -3,12 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 
 #include "octavo/kernels.h"
 #include "octavo/linear.h"
 #include "octavo/result.h"
 #include "octavo/tensor_view.h"
+#include "runtime/backend.h"
 #include "runtime/checks.h"
 #include "runtime/state.h"
 
@@ -18,7 +18,9 @@ namespace octavo {
 inline constexpr size_t kImpossible = SIZE_MAX;
 size_t Sum(size_t a, size_t b);
 // So that what comes after is aligned too.
-size_t RoundUp(size_t bytes);
+size_t RoundUp(size_t bytes, size_t alignment);
+
+const Backend& BackendOf(const PreparedLinear& linear);
 
 // Adds the linear's name. The message's context is made only where there is a message.
 Status InLinear(Status status, const PreparedLinear& linear);
@@ -38,7 +40,7 @@ Result<QuantizeCall> CheckQuantize(const PreparedLinear& linear, const ConstTens
 // kInvalidArgument where x was quantized for a linear with other operands than this one's.
 Status CheckFits(const QuantizedActivations::State& x, const PreparedLinear& linear);
 
-// The state of activations for this linear, before they are quantized.
-std::unique_ptr<QuantizedActivations::State> MakeState(const PreparedLinear& linear);
+// Makes `quantized` activations for this linear, but for what its backend fills in.
+void SetLinear(const PreparedLinear& linear, QuantizedActivations::State* quantized);
 
 }  // namespace octavo

@@ -84,7 +84,8 @@ class Preparer {
 
   Status LoadCodes() {
     const size_t out = view_.out_features, in = view_.in_features;
-    view_.layout = state_.kernels->layout;
+    view_.layout =
+        state_.kernels != nullptr ? state_.kernels->layout : kernels::WeightLayout::kPlain;
     kernels::WeightLayout stored = ToKernels(scheme_.layout);
     OCTAVO_ASSIGN_OR_RETURN(
         Payload codes,
@@ -297,18 +298,28 @@ class Preparer {
   const bool check_digests_;
 };
 
-Result<const kernels::CpuKernels*> ChooseKernels(Device device, const std::string& name) {
-  if (device.type == DeviceType::kCuda)
-    return Status(ErrorCode::kUnsupported, CudaUnavailableReason());
+// Who multiplies: state->device and the choice of options.cpu.
+Status ChooseBackend(const std::string& cpu, PreparedLinear::State* state) {
+  const Device device = state->device;
+  if (device.type == DeviceType::kCuda) {
+    if (!cpu.empty())
+      return {ErrorCode::kInvalidArgument,
+              "CPU kernels \"" + cpu + "\" were asked for, on device " + ToString(device)};
+    OCTAVO_ASSIGN_OR_RETURN(state->backend, FindCudaBackend(device));
+    state->backend_name = ToString(device);
+    return {};
+  }
   if (device != kCpuDevice)
-    return Status(ErrorCode::kUnsupported, "there is no device " + ToString(device) +
-                                               " with index " + std::to_string(device.index) +
-                                               "; the CPU is device cpu with index 0");
+    return {ErrorCode::kUnsupported, "there is no device " + ToString(device) + " with index " +
+                                         std::to_string(device.index) +
+                                         "; the CPU is device cpu with index 0"};
   std::string why;
-  const kernels::CpuKernels* kernels =
-      name.empty() ? kernels::SelectCpuKernels(&why) : kernels::FindCpuKernels(name.c_str(), &why);
-  if (kernels == nullptr) return Status(ErrorCode::kUnsupported, why);
-  return kernels;
+  state->kernels =
+      cpu.empty() ? kernels::SelectCpuKernels(&why) : kernels::FindCpuKernels(cpu.c_str(), &why);
+  if (state->kernels == nullptr) return {ErrorCode::kUnsupported, why};
+  state->backend = &CpuBackend();
+  state->backend_name = state->kernels->name;
+  return {};
 }
 
 }  // namespace
@@ -319,12 +330,13 @@ Result<PreparedLinear> PreparedLinear::Create(const Linear& linear, Device devic
     return Status(ErrorCode::kUnsupported,
                   "a slice of in_features runs on the CPU only so far, not on device " +
                       ToString(device) + "; slices of out_features run on any");
-  OCTAVO_ASSIGN_OR_RETURN(const kernels::CpuKernels* kernels, ChooseKernels(device, options.cpu));
-  auto state = std::make_unique<State>(State{linear, device, kernels, {}, {}, {}});
+  auto state = std::make_unique<State>(State{linear, device, nullptr, {}, {}, {}});
+  OCTAVO_RETURN_IF_ERROR(ChooseBackend(options.cpu, state.get()));
   const format::Reader& reader = linear.model_.reader();
   Preparer preparer(state.get(), reader, linear.expert_, options.check_digests);
-  OCTAVO_RETURN_IF_ERROR(
-      preparer.Run().WithContext(reader.path() + ": module \"" + linear.name() + "\""));
+  const std::string context = reader.path() + ": module \"" + linear.name() + "\"";
+  OCTAVO_RETURN_IF_ERROR(preparer.Run().WithContext(context));
+  OCTAVO_RETURN_IF_ERROR(state->backend->Adopt(state.get()).WithContext(context));
   return PreparedLinear(std::move(state));
 }
 

@@ -1,6 +1,7 @@
 #include "octavo/row_parallel.h"
 
 #include <cmath>
+#include <memory>
 #include <utility>
 
 #include "runtime/forward.h"
@@ -96,8 +97,9 @@ Status FindRangesUnnamed(const PreparedLinear& linear, const ConstTensorView& x,
   OCTAVO_ASSIGN_OR_RETURN(const QuantizeCall call, CheckQuantize(linear, x, options, execution));
   OCTAVO_RETURN_IF_ERROR(CheckRanges(ranges, x.rows));
   AlignedBuffer owned;
-  OCTAVO_ASSIGN_OR_RETURN(const std::span<std::byte> workspace,
-                          TakeWorkspace(execution, QuantizeWorkspaceBytes(linear, x.rows), &owned));
+  OCTAVO_ASSIGN_OR_RETURN(
+      const std::span<std::byte> workspace,
+      TakeWorkspace(execution, QuantizeWorkspaceBytes(linear, x.rows), BackendOf(linear), &owned));
   return RangesInto(linear, call, workspace, ranges.data());
 }
 
@@ -108,10 +110,11 @@ Result<QuantizedActivations> QuantizeUnnamed(const PreparedLinear& linear, const
   OCTAVO_RETURN_IF_ERROR(CheckRowParallel(linear));
   OCTAVO_ASSIGN_OR_RETURN(const QuantizeCall call, CheckQuantize(linear, x, options, execution));
   OCTAVO_RETURN_IF_ERROR(CheckRanges(ranges, x.rows));
-  auto state = MakeState(linear);
-  OCTAVO_ASSIGN_OR_RETURN(
-      const std::span<std::byte> workspace,
-      TakeWorkspace(execution, QuantizeWorkspaceBytes(linear, x.rows), &state->owned));
+  auto state = std::make_unique<QuantizedActivations::State>();
+  SetLinear(linear, state.get());
+  OCTAVO_ASSIGN_OR_RETURN(const std::span<std::byte> workspace,
+                          TakeWorkspace(execution, QuantizeWorkspaceBytes(linear, x.rows),
+                                        BackendOf(linear), &state->owned));
   OCTAVO_RETURN_IF_ERROR(CodesInto(linear, call, ranges.data(), workspace, &state->quantized));
   return QuantizedActivations(std::move(state));
 }
@@ -122,11 +125,12 @@ Status MultiplyUnnamed(const QuantizedActivations& x, const PreparedLinear& line
   OCTAVO_RETURN_IF_ERROR(CheckFits(x.state(), linear));
   OCTAVO_RETURN_IF_ERROR(CheckSums(linear, sums, x.tokens()));
   OCTAVO_ASSIGN_OR_RETURN(const kernels::ParallelFor parallel,
-                          ResolveParallel(execution, linear.device()));
+                          ResolveParallel(execution, linear.device(), BackendOf(linear)));
   AlignedBuffer owned;
   OCTAVO_ASSIGN_OR_RETURN(
       const std::span<std::byte> workspace,
-      TakeWorkspace(execution, MultiplyWorkspaceBytes(linear, sums.rows, execution), &owned));
+      TakeWorkspace(execution, MultiplyWorkspaceBytes(linear, sums.rows, execution),
+                    BackendOf(linear), &owned));
   return SumsInto(linear, x.state().quantized, sums, parallel, workspace);
 }
 
@@ -136,7 +140,7 @@ Status FinishUnnamed(const PreparedLinear& linear, const ConstTensorView& sums, 
   OCTAVO_RETURN_IF_ERROR(CheckSums(linear, sums, sums.rows));
   OCTAVO_RETURN_IF_ERROR(CheckOutputs(linear, y, "y", sums.rows));
   OCTAVO_ASSIGN_OR_RETURN(const kernels::ParallelFor parallel,
-                          ResolveParallel(execution, linear.device()));
+                          ResolveParallel(execution, linear.device(), BackendOf(linear)));
   return FinishInto(linear, sums, y, parallel);
 }
 
@@ -152,7 +156,7 @@ struct Pieces {
   Pieces(const PreparedLinear& linear, int64_t tokens, const Execution& execution)
       : ranges(FloatBytes(tokens, 2)),
         sums(FloatBytes(tokens, linear.out_features())),
-        quantize(RoundUp(QuantizeWorkspaceBytes(linear, tokens))),
+        quantize(RoundUp(QuantizeWorkspaceBytes(linear, tokens), kAlignment)),
         multiply(MultiplyWorkspaceBytes(linear, tokens, execution)) {}
 
   size_t total() const { return Sum(Sum(ranges, sums), Sum(quantize, multiply)); }
@@ -163,7 +167,7 @@ struct Pieces {
     const bool overflows =
         rows < 0 || __builtin_mul_overflow(static_cast<size_t>(rows), sizeof(float), &bytes) ||
         __builtin_mul_overflow(bytes, static_cast<size_t>(columns), &bytes);
-    return overflows ? kImpossible : RoundUp(bytes);
+    return overflows ? kImpossible : RoundUp(bytes, kAlignment);
   }
 };
 
@@ -195,7 +199,7 @@ Status ForwardUnnamed(const PreparedLinear& linear, const ConstTensorView& x, co
   const Pieces pieces(linear, x.rows, execution);
   AlignedBuffer owned;
   OCTAVO_ASSIGN_OR_RETURN(std::span<std::byte> rest,
-                          TakeWorkspace(execution, pieces.total(), &owned));
+                          TakeWorkspace(execution, pieces.total(), BackendOf(linear), &owned));
   const auto take = [&](size_t bytes) {
     const std::span<std::byte> piece = rest.first(bytes);
     rest = rest.subspan(bytes);

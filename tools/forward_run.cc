@@ -127,8 +127,8 @@ Result<ForwardOutcome> RunForward(const Linear& linear, int64_t expert, const st
   const Execution execution{pool.parallel_for(), {}, nullptr};
   OCTAVO_ASSIGN_OR_RETURN(const QuantizedActivations quantized,
                           Quantize(prepared, x, request.quantize, execution));
-  outcome.outlier_columns = quantized.outlier_columns();
-  outcome.outlier_entries = quantized.outlier_entries();
+  OCTAVO_ASSIGN_OR_RETURN(outcome.outlier_columns, quantized.outlier_columns());
+  OCTAVO_ASSIGN_OR_RETURN(outcome.outlier_entries, quantized.outlier_entries());
   OCTAVO_RETURN_IF_ERROR(Multiply(prepared, x, y, request, pool.parallel_for(), &outcome.seconds));
   if (!request.compare.empty()) {
     OCTAVO_ASSIGN_OR_RETURN(outcome.relative_error, RelativeError(linear, expert, request.compare,

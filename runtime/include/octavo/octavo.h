@@ -140,9 +140,14 @@ typedef struct octavo_forward_options {
                                      * without it 0 */
   octavo_parallel_for parallel_for; /* null: Octavo's own pool */
   void* parallel_context;
-  void* workspace; /* 64-byte aligned; null: allocated by the call */
+  /* At least what the call's _workspace query says. CPU: 64-byte aligned; null: allocated by the
+   * call. CUDA: 256-byte aligned memory of the linear's device, never null. */
+  void* workspace;
   size_t workspace_bytes;
-  void* stream; /* CUDA devices: a cudaStream_t */
+  /* CUDA: the cudaStream_t to enqueue on, null the default one. The call returns at once, without
+   * an allocation or a wait, and can be captured in a CUDA graph; what it was given must live until
+   * the stream has passed. */
+  void* stream;
 } octavo_forward_options;
 
 OCTAVO_API int32_t octavo_abi_version(void); /* OCTAVO_ABI_VERSION of the library */
@@ -192,7 +197,7 @@ OCTAVO_API octavo_status octavo_linear_bytes_read(const octavo_linear* linear, u
 /* Of a slice: its own. */
 OCTAVO_API octavo_status octavo_linear_features(const octavo_linear* linear, int64_t* in_features,
                                                 int64_t* out_features);
-OCTAVO_API const char* octavo_linear_backend(const octavo_linear* linear);
+OCTAVO_API const char* octavo_linear_backend(const octavo_linear* linear); /* "avx2", "cuda:0" */
 
 /* Workspace for the call of that name with up to `tokens` rows; of `options` only the threads
  * count. OCTAVO_LIMIT where no address space could hold it. */
@@ -220,7 +225,7 @@ OCTAVO_API octavo_status octavo_multiply(const octavo_quantized* quantized,
                                          const octavo_linear* linear, const octavo_tensor* y,
                                          const octavo_forward_options* options);
 /* Outlier columns, ascending: up to `capacity` into `columns` (may be null), all of them counted in
- * *count. */
+ * *count. On a CUDA device it waits for the stream that octavo_quantize was given. */
 OCTAVO_API octavo_status octavo_outlier_columns(const octavo_quantized* quantized, int64_t* columns,
                                                 int64_t capacity, int64_t* count);
 
@@ -253,7 +258,7 @@ OCTAVO_API octavo_status octavo_row_parallel_workspace(const octavo_linear* line
                                                        const octavo_forward_options* options,
                                                        size_t* bytes);
 
-/* ---- This machine ---- */
+/* ---- This machine: the CPU's kernels and the CUDA devices ---- */
 OCTAVO_API octavo_status octavo_backend_count(int64_t* count);
 OCTAVO_API octavo_status octavo_backend(int64_t index, const char** name, int32_t* usable,
                                         int32_t* selected, const char** reason);
