@@ -32,10 +32,3 @@ CudaStatus DeviceCount(int32_t* count);
 CudaStatus DeviceInfo(int32_t device, kernels::CudaDeviceInfo* info);
 
 }  // namespace octavo::cuda
-
-// Returns from the enclosing function if `expression`, a CudaStatus, is an error.
-#define OCTAVO_RETURN_IF_FAILED(expression)                                      \
-  do {                                                                           \
-    const octavo::kernels::CudaStatus octavo_status = (expression);              \
-    if (octavo_status != octavo::kernels::CudaStatus::kOk) return octavo_status; \
-  } while (false)

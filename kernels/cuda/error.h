@@ -28,4 +28,11 @@ void ClearError();
 [[nodiscard]] CudaStatus ToStatus(cudaError_t error, const char* what);
 #endif
 
+// Leaves the function with the status that `expression` gave, unless that is kOk.
+#define OCTAVO_RETURN_IF_FAILED(expression)                                        \
+  do {                                                                             \
+    const ::octavo::kernels::CudaStatus octavo_status = (expression);              \
+    if (octavo_status != ::octavo::kernels::CudaStatus::kOk) return octavo_status; \
+  } while (false)
+
 }  // namespace octavo::cuda

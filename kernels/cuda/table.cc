@@ -30,6 +30,19 @@ struct Border<kFunction> {
   }
 };
 
+// The same for what is enqueued on the current device.
+template <auto kFunction>
+struct OnDevice;
+template <typename... Parameters, CudaStatus (*kFunction)(int32_t, Parameters...)>
+struct OnDevice<kFunction> {
+  static CudaStatus Enqueue(int32_t device, Parameters... parameters) {
+    const DeviceScope scope(device);
+    if (scope.status() != CudaStatus::kOk) return scope.status();
+    return kFunction(device, parameters...);
+  }
+  static constexpr auto Call = Border<Enqueue>::Call;
+};
+
 const char* Description() {
   static const std::string text = "CUDA " + CudaVersionText(CUDART_VERSION) + "; " +
                                   DescribeArchitectures(OCTAVO_CUDA_ARCHITECTURES);
@@ -55,9 +68,9 @@ kernels::CudaTable MakeTable() {
       .time_copy = Border<TimeCopy>::Call,
       .quantize_workspace_bytes = QuantizeWorkspaceBytes,
       .multiply_workspace_bytes = MultiplyWorkspaceBytes,
-      .quantize = Border<Quantize>::Call,
-      .multiply = Border<Multiply>::Call,
-      .accumulate = Border<Accumulate>::Call,
+      .quantize = OnDevice<Quantize>::Call,
+      .multiply = OnDevice<Multiply>::Call,
+      .accumulate = OnDevice<Accumulate>::Call,
       .product_name = ProductName,
   };
 }

@@ -242,4 +242,39 @@ reference::Matrix RandomActivations(testing::Random& random, size_t tokens, size
   return x;
 }
 
+bool SpansRows(reference::Method method) {
+  return method == reference::Method::kTensorWise || method == reference::Method::kZeropointTensor;
+}
+
+LinearCase RandomCase(testing::Random& random, size_t tokens, size_t in_features,
+                      size_t out_features) {
+  LinearCase c;
+  c.x = RandomActivations(random, tokens, in_features, random.Chance(0.2) ? 1.0 : 0.05);
+  c.w = RandomMatrix(random, out_features, in_features, std::exp2(random.Uniform(-12, 4)));
+  c.method = random.Pick(kMethods);
+  c.options.threshold = random.Pick(kThresholds);
+  c.options.scope = SpansRows(c.method) ? Scope::kBatch : random.Pick(kScopes);
+  c.options.row_rule = random.Pick(kRules);
+  c.options.activations = random.Pick(kActivations);
+  c.options.via_fp16 = random.Chance(0.2);
+  c.x_type = random.Pick(kTypes);
+  c.w_type = random.Pick(kTypes);
+  c.y_type = random.Pick(kTypes);
+  c.kept_type = random.Pick(kTypes);
+  c.bias_type = random.Pick(kTypes);
+  for (size_t k = 0; k < in_features; ++k) {
+    if (random.Chance(0.1)) c.kept_index.push_back(static_cast<int32_t>(k));
+  }
+  if (random.Chance(0.5)) c.bias = RandomMatrix(random, 1, out_features).data;
+  c.x_extra_stride = random.Below(4);
+  c.y_extra_stride = random.Below(4);
+  return c;
+}
+
+LinearCase RandomCase(testing::Random& random) {
+  const size_t tokens = random.Pick(kSizes) % 24, in_features = random.Pick(kSizes),
+               out_features = random.Pick(kSizes);
+  return RandomCase(random, tokens, in_features, out_features);
+}
+
 }  // namespace octavo::kernels

@@ -1,6 +1,7 @@
 // One linear with its input, run through a table and compared with the reference at every step.
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -87,5 +88,27 @@ reference::Matrix RandomActivations(testing::Random& random, size_t tokens, size
                                     double outlier_columns = 0.03);
 reference::Matrix RandomMatrix(testing::Random& random, size_t rows, size_t cols,
                                float deviation = 1.0f);
+
+// What cases are drawn from.
+inline constexpr ElementType kTypes[] = {ElementType::kFloat16, ElementType::kBFloat16,
+                                         ElementType::kFloat32};
+inline constexpr reference::Method kMethods[] = {
+    reference::Method::kVectorWise, reference::Method::kRowWise, reference::Method::kTensorWise,
+    reference::Method::kZeropointTensor, reference::Method::kZeropointVector};
+inline constexpr Scope kScopes[] = {Scope::kBatch, Scope::kToken};
+inline constexpr RowRule kRules[] = {RowRule::kInlierColumns, RowRule::kBelowThreshold};
+inline constexpr Activations kActivations[] = {Activations::kAsymmetric, Activations::kSymmetric};
+inline constexpr size_t kSizes[] = {1, 2, 3, 15, 16, 17, 63, 64, 65, 97, 127};
+inline constexpr float kThresholds[] = {0.0f, 1e-30f, 3.0f,
+                                        6.0f, 1e30f,  std::numeric_limits<float>::infinity()};
+
+// The method's range of X spans all rows, which scope token excludes.
+bool SpansRows(reference::Method method);
+
+// A case whose options are drawn at random; `random` decides everything.
+LinearCase RandomCase(testing::Random& random, size_t tokens, size_t in_features,
+                      size_t out_features);
+// The same with small sizes that are multiples of nothing, drawn too.
+LinearCase RandomCase(testing::Random& random);
 
 }  // namespace octavo::kernels

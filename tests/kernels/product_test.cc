@@ -16,21 +16,6 @@ namespace {
 using reference::Method;
 using testing::Random;
 
-constexpr ElementType kTypes[] = {ElementType::kFloat16, ElementType::kBFloat16,
-                                  ElementType::kFloat32};
-constexpr Method kMethods[] = {Method::kVectorWise, Method::kRowWise, Method::kTensorWise,
-                               Method::kZeropointTensor, Method::kZeropointVector};
-constexpr Scope kScopes[] = {Scope::kBatch, Scope::kToken};
-constexpr RowRule kRules[] = {RowRule::kInlierColumns, RowRule::kBelowThreshold};
-constexpr Activations kActivations[] = {Activations::kAsymmetric, Activations::kSymmetric};
-constexpr size_t kSizes[] = {1, 2, 3, 15, 16, 17, 63, 64, 65, 97, 127};
-constexpr float kThresholds[] = {0.0f, 1e-30f, 3.0f,
-                                 6.0f, 1e30f,  std::numeric_limits<float>::infinity()};
-
-bool SpansRows(Method method) {
-  return method == Method::kTensorWise || method == Method::kZeropointTensor;
-}
-
 class Product : public EachTable {};
 OCTAVO_FOR_EACH_TABLE(Product);
 
@@ -63,33 +48,6 @@ TEST_P(Product, AllOptionsAndTypes) {
       }
     }
   }
-}
-
-// A small case whose options are drawn at random; `random` decides everything.
-LinearCase RandomCase(Random& random) {
-  LinearCase c;
-  const size_t tokens = random.Pick(kSizes) % 24, in_features = random.Pick(kSizes),
-               out_features = random.Pick(kSizes);
-  c.x = RandomActivations(random, tokens, in_features, random.Chance(0.2) ? 1.0 : 0.05);
-  c.w = RandomMatrix(random, out_features, in_features, std::exp2(random.Uniform(-12, 4)));
-  c.method = random.Pick(kMethods);
-  c.options.threshold = random.Pick(kThresholds);
-  c.options.scope = SpansRows(c.method) ? Scope::kBatch : random.Pick(kScopes);
-  c.options.row_rule = random.Pick(kRules);
-  c.options.activations = random.Pick(kActivations);
-  c.options.via_fp16 = random.Chance(0.2);
-  c.x_type = random.Pick(kTypes);
-  c.w_type = random.Pick(kTypes);
-  c.y_type = random.Pick(kTypes);
-  c.kept_type = random.Pick(kTypes);
-  c.bias_type = random.Pick(kTypes);
-  for (size_t k = 0; k < in_features; ++k) {
-    if (random.Chance(0.1)) c.kept_index.push_back(static_cast<int32_t>(k));
-  }
-  if (random.Chance(0.5)) c.bias = RandomMatrix(random, 1, out_features).data;
-  c.x_extra_stride = random.Below(4);
-  c.y_extra_stride = random.Below(4);
-  return c;
 }
 
 TEST_P(Product, TwoThousandRandomCases) {

@@ -1,11 +1,12 @@
-// The CUDA backend as a table of functions: liboctavo_cuda.so exports one symbol, octavo_cuda_table,
-// and whoever finds the library (runtime/) calls through it. The definition is the CPU's
-// (docs/numerics.md): codes, scales and accumulators bit for bit, outputs within its bound.
+// The CUDA backend as a table of functions: liboctavo_cuda.so exports one symbol,
+// octavo_cuda_table, and whoever finds the library (runtime/) calls through it. The definition is
+// the CPU's (docs/numerics.md): codes, scales and accumulators bit for bit, outputs within its
+// bound.
 //
 // Pointers named in Cuda... structs are device memory unless they say host. Functions are
-// thread-safe. Arithmetic is enqueued on the caller's stream: no call of it allocates, copies to the
-// host or waits, so it can be captured in a CUDA graph. The memory that it is given must live, and
-// must not be used otherwise, until the stream has passed.
+// thread-safe. Arithmetic is enqueued on the caller's stream: no call of it allocates, copies to
+// the host or waits, so it can be captured in a CUDA graph. The memory that it is given must live,
+// and must not be used otherwise, until the stream has passed.
 #pragma once
 
 #include <cstddef>
@@ -52,15 +53,16 @@ struct CudaDeviceInfo {
 struct CudaKeptColumns {
   size_t count = 0;
   const int32_t* index = nullptr;  // [count], ascending
-  const uint64_t* mask = nullptr;  // [ceil(in_features / 64)], bit k % 64 of word k / 64; null if 0
+  // [CudaCodeStride(in_features) / 64], bit k % 64 of word k / 64; null if count is 0.
+  const uint64_t* mask = nullptr;
 };
 
 // A linear on a device. Arrays are [out_features] unless said otherwise.
 struct CudaLinear {
   size_t out_features = 0;
   size_t in_features = 0;
-  const int8_t* codes = nullptr;        // [out_features][CudaCodeStride(in_features)], 16-byte aligned
-  const float* multiplier = nullptr;    // a
+  const int8_t* codes = nullptr;  // [out_features][CudaCodeStride(in_features)], 16-byte aligned
+  const float* multiplier = nullptr;  // a
   const int32_t* code_sum = nullptr;
   const int32_t* zero_point = nullptr;  // null but for the zeropoint methods
   CudaKeptColumns kept;
@@ -74,8 +76,8 @@ struct CudaLinear {
 struct CudaActivations {
   ActivationView x;  // device memory; read again by multiply
   ActivationOptions options;
-  const uint8_t* codes = nullptr;  // [tokens][code_stride]: uint8, or int8 where symmetric
-  size_t code_stride = 0;          // CudaCodeStride(in_features); codes past in_features are 0
+  const uint8_t* codes = nullptr;       // [tokens][code_stride]: uint8, or int8 where symmetric
+  size_t code_stride = 0;               // CudaCodeStride(in_features); codes past in_features are 0
   const float* scale = nullptr;         // [tokens]
   const int32_t* zero_point = nullptr;  // [tokens], 0 where symmetric
   const int32_t* code_sum = nullptr;    // [tokens]
@@ -92,7 +94,7 @@ struct CudaUpload {
   const void* host = nullptr;
   size_t rows = 0;
   size_t row_bytes = 0;
-  size_t host_stride = 0;    // bytes
+  size_t host_stride = 0;  // bytes
   void* device = nullptr;
   size_t device_stride = 0;  // bytes, at least row_bytes
 };
@@ -104,7 +106,8 @@ struct CudaTable {
   // The text of this thread's last call that was not kOk; "" if it was.
   const char* (*last_error)();
 
-  // How many devices there are. kFailed where the driver is missing or refuses: last_error says why.
+  // How many devices there are. kFailed where the driver is missing or refuses: last_error says
+  // why.
   CudaStatus (*device_count)(int32_t* count);
   CudaStatus (*device_info)(int32_t device, CudaDeviceInfo* info);
 
@@ -141,7 +144,8 @@ struct CudaTable {
                          const CudaKeptColumns& kept, void* workspace, size_t workspace_bytes,
                          void* stream, CudaActivations* quantized);
   CudaStatus (*multiply)(int32_t device, const CudaActivations& quantized, const CudaLinear& linear,
-                         const OutputView& y, void* workspace, size_t workspace_bytes, void* stream);
+                         const OutputView& y, void* workspace, size_t workspace_bytes,
+                         void* stream);
   // For the tests: acc [tokens][out_features], by the same kernels with another epilogue.
   CudaStatus (*accumulate)(int32_t device, const CudaActivations& quantized,
                            const CudaLinear& linear, int64_t* acc, void* workspace,

@@ -168,17 +168,20 @@ struct Places {
 size_t Carve(size_t tokens, size_t in_features, std::byte* begin, Places* places) {
   size_t bytes = 0;
   const auto take = [&](size_t count, size_t element_bytes) {
-    std::byte* place = begin + bytes;
+    void* place = begin == nullptr ? nullptr : begin + bytes;
     bytes = SaturatingAdd(bytes, RoundUp256(SaturatingMul(count, element_bytes)));
-    return static_cast<void*>(place);
+    return place;
   };
   places->codes = static_cast<uint8_t*>(take(tokens, CudaCodeStride(in_features)));
   places->scale = static_cast<float*>(take(tokens, 4));
   places->zero_point = static_cast<int32_t*>(take(tokens, 4));
   places->code_sum = static_cast<int32_t*>(take(tokens, 4));
   places->outlier_columns = static_cast<int32_t*>(take(in_features, 4));
+  const size_t before_last = bytes;
   places->num_outlier_columns = static_cast<int32_t*>(take(1, 4));
-  return bytes;
+  // The last one is not padded: what comes after it in a shared workspace must be aligned by
+  // others.
+  return SaturatingAdd(before_last, sizeof(int32_t));
 }
 
 void Store(const HostQuantized& from, const Places& to) {

@@ -1,0 +1,190 @@
+// From a warp's int32 accumulators to y: what the tiled products have in common. The accumulators
+// are in the layout of m16n8's C (see side_product.h), which is that of wgmma's too.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/arithmetic.h"
+#include "kernels/cuda/operands.h"
+#include "kernels/cuda/primitives.h"
+
+namespace octavo::cuda {
+
+// What an epilogue needs of a tile's output features, in shared memory.
+template <int kCols>
+struct ColumnBuffer {
+  static constexpr int kBytes = kCols * 16;
+
+  unsigned char* memory = nullptr;
+
+  OCTAVO_DEVICE float* multiplier() const { return reinterpret_cast<float*>(memory); }
+  OCTAVO_DEVICE int32_t* code_sum() const { return reinterpret_cast<int32_t*>(memory + 4 * kCols); }
+  OCTAVO_DEVICE int32_t* zero_point() const {
+    return reinterpret_cast<int32_t*>(memory + 8 * kCols);
+  }
+  OCTAVO_DEVICE float* bias() const { return reinterpret_cast<float*>(memory + 12 * kCols); }
+};
+
+// The caller synchronizes.
+template <int kCols>
+OCTAVO_DEVICE void FillColumns(const ProductOperands& o, int32_t first_col,
+                               const ColumnBuffer<kCols>& buffer, int thread, int threads) {
+  for (int i = thread; i < kCols; i += threads) {
+    const int32_t col = first_col + i;
+    const bool exists = col < o.out_features;
+    buffer.multiplier()[i] = exists ? o.multiplier[col] : 0.0f;
+    buffer.code_sum()[i] = exists ? o.w_code_sum[col] : 0;
+    buffer.zero_point()[i] = exists && o.w_zero_point != nullptr ? o.w_zero_point[col] : 0;
+    // -0 leaves every value as it is.
+    buffer.bias()[i] = exists && o.bias != nullptr ? LoadElement(o.bias, o.bias_type, col) : -0.0f;
+  }
+}
+
+// What it needs of a row.
+struct RowOperands {
+  float scale = 0;
+  int32_t zero_point = 0;
+  int32_t code_sum = 0;
+};
+OCTAVO_DEVICE RowOperands LoadRow(const ProductOperands& o, int32_t row) {
+  if (row >= o.tokens) return {};
+  return {o.x_scale[row], o.x_zero_point[row], o.x_code_sum[row]};
+}
+
+// acc * s, where acc[4 * group + i] are the raw sums of products of codes.
+template <int kGroups, int kCols>
+OCTAVO_DEVICE void ScaleByRow(const ProductOperands& o, const ColumnBuffer<kCols>& columns,
+                              const RowOperands (&row)[2], int tile_col,
+                              const int32_t (&acc)[4 * kGroups], float (&value)[kGroups][4]) {
+  OCTAVO_UNROLL
+  for (int group = 0; group < kGroups; ++group) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const int col = tile_col + 8 * group + 2 * (LaneIdx() % 4) + i % 2;
+      const RowOperands& r = row[i / 2];
+      const int32_t exact =
+          CorrectedAcc(acc[4 * group + i], r.zero_point, r.code_sum, columns.code_sum()[col],
+                       columns.zero_point()[col], o.in_features);
+      value[group][i] = MulRn(IntToFloat(exact), r.scale);
+    }
+  }
+}
+
+template <int kGroups, int kCols>
+OCTAVO_DEVICE void ScaleByColumn(const ColumnBuffer<kCols>& columns, int tile_col,
+                                 float (&value)[kGroups][4]) {
+  OCTAVO_UNROLL
+  for (int group = 0; group < kGroups; ++group) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const int col = tile_col + 8 * group + 2 * (LaneIdx() % 4) + i % 2;
+      value[group][i] = MulRn(value[group][i], columns.multiplier()[col]);
+    }
+  }
+}
+
+template <int kGroups, int kCols>
+OCTAVO_DEVICE void AddBias(const ColumnBuffer<kCols>& columns, int tile_col,
+                           float (&value)[kGroups][4]) {
+  OCTAVO_UNROLL
+  for (int group = 0; group < kGroups; ++group) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const int col = tile_col + 8 * group + 2 * (LaneIdx() % 4) + i % 2;
+      value[group][i] = AddRn(value[group][i], columns.bias()[col]);
+    }
+  }
+}
+
+// For the tests: the exact accumulators of the same main loop.
+template <int kGroups, int kCols>
+OCTAVO_DEVICE void StoreAcc(const ProductOperands& o, const ColumnBuffer<kCols>& columns,
+                            const RowOperands (&row)[2], int32_t first_row, int32_t first_col,
+                            int tile_row, int tile_col, const int32_t (&acc)[4 * kGroups]) {
+  OCTAVO_UNROLL
+  for (int group = 0; group < kGroups; ++group) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const int32_t m = first_row + tile_row + LaneIdx() / 4 + 8 * (i / 2);
+      const int col = tile_col + 8 * group + 2 * (LaneIdx() % 4) + i % 2;
+      const RowOperands& r = row[i / 2];
+      if (m >= o.tokens || first_col + col >= o.out_features) continue;
+      o.raw_acc[int64_t{m} * o.out_features + first_col + col] =
+          CorrectedAcc(acc[4 * group + i], r.zero_point, r.code_sum, columns.code_sum()[col],
+                       columns.zero_point()[col], o.in_features);
+    }
+  }
+}
+
+OCTAVO_DEVICE uint32_t PackPair(float first, float second, ElementType type) {
+  const uint32_t low = type == ElementType::kFloat16 ? FloatToHalf(first) : FloatToBFloat16(first);
+  const uint32_t high =
+      type == ElementType::kFloat16 ? FloatToHalf(second) : FloatToBFloat16(second);
+  return low | (high << 16);
+}
+
+// The four lanes of a quad hold four words each: afterwards lane i has everyone's i-th, in order of
+// the lanes.
+OCTAVO_DEVICE void TransposeQuad(uint32_t (&word)[4]) {
+  const int lane = LaneIdx() % 4;
+  OCTAVO_UNROLL
+  for (int step = 1; step <= 2; step *= 2) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      if (i & step) continue;
+      const bool upper = (lane & step) != 0;
+      const uint32_t received = ShuffleXor(upper ? word[i] : word[i + step], step);
+      if (upper) {
+        word[i] = received;
+      } else {
+        word[i + step] = received;
+      }
+    }
+  }
+}
+
+// Rounds once, and stores. Four groups at a time are turned so that a lane has 8 neighbouring
+// features of 16 bits: one 16-byte store where alignment allows it.
+template <int kGroups>
+OCTAVO_DEVICE void StoreOutput(const ProductOperands& o, int32_t first_row, int32_t first_col,
+                               int tile_row, int tile_col, const float (&value)[kGroups][4]) {
+  static_assert(kGroups % 4 == 0);
+  const int pair = LaneIdx() % 4;
+  const bool aligned = reinterpret_cast<uintptr_t>(o.y) % 16 == 0 && o.y_stride % 8 == 0;
+  OCTAVO_UNROLL
+  for (int r = 0; r < 2; ++r) {
+    const int32_t row = first_row + tile_row + LaneIdx() / 4 + 8 * r;
+    OCTAVO_UNROLL
+    for (int group = 0; group < kGroups; group += 4) {
+      if (o.y_type == ElementType::kFloat32) {
+        if (row >= o.tokens) continue;
+        OCTAVO_UNROLL
+        for (int i = 0; i < 8; ++i) {
+          const int32_t col = first_col + tile_col + 8 * (group + i / 2) + 2 * pair + i % 2;
+          if (col >= o.out_features) continue;
+          static_cast<float*>(o.y)[row * o.y_stride + col] = value[group + i / 2][2 * r + i % 2];
+        }
+        continue;
+      }
+      Vec16 packed;
+      OCTAVO_UNROLL
+      for (int i = 0; i < 4; ++i)
+        packed.x[i] = PackPair(value[group + i][2 * r], value[group + i][2 * r + 1], o.y_type);
+      TransposeQuad(packed.x);
+      const int32_t col = first_col + tile_col + 8 * (group + pair);
+      if (row >= o.tokens || col >= o.out_features) continue;
+      uint16_t* const target = static_cast<uint16_t*>(o.y) + row * o.y_stride + col;
+      if (aligned && col + 8 <= o.out_features) {
+        Store16(target, packed);
+        continue;
+      }
+      OCTAVO_UNROLL
+      for (int i = 0; i < 8; ++i) {
+        if (col + i < o.out_features)
+          target[i] = static_cast<uint16_t>(packed.x[i / 2] >> (16 * (i % 2)));
+      }
+    }
+  }
+}
+
+}  // namespace octavo::cuda

@@ -1,0 +1,362 @@
+// The product on Hopper: wgmma on tiles that TMA brings into a ring of shared memory.
+//
+// A block of three warp groups works on one tile of 128 tokens after another. Warp group 0 serves:
+// one thread of its first warp keeps the ring filled, the other three warps gather what the
+// epilogue needs (the tile's output features, the columns of the outlier and kept products). Warp
+// groups 1 and 2 multiply 64 tokens each, and finish their accumulators in registers: no int32 goes
+// to memory. Blocks of a cluster load a part of a shared operand each and send it to all.
+//
+// Weights do not depend on the kernel in front, which makes the codes: they are under way before it
+// has finished.
+#include "kernels/cuda/epilogue.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/products.h"
+#include "kernels/cuda/side_product.h"
+
+namespace octavo::cuda {
+namespace {
+
+constexpr int kTileRows = 128;
+constexpr int kStepBytes = 128;  // of k in one stage: a swizzled line of shared memory
+constexpr int kInstructionBytes = 32;
+constexpr int kThreads = 384;
+constexpr int kMultiplyingWarps = 8;
+constexpr int kGatherThreads = 96;
+// 65,536 registers: 128 threads that serve and 256 that multiply.
+constexpr int kServingRegisters = 72;
+constexpr int kMultiplyingRegisters = 216;
+constexpr int kNumSideBuffers = 2;
+// Tiles that are worked on at the same time lie in a band of so many rows of tiles, so that both
+// operands of all of them fit the L2 cache.
+constexpr int32_t kBand = 8;
+
+template <int kTileCols>
+struct Shape {
+  static constexpr int kStages = kTileCols == 256 ? 4 : kTileCols == 128 ? 6 : 8;
+  static constexpr int kXBytes = kTileRows * kStepBytes;
+  static constexpr int kWBytes = kTileCols * kStepBytes;
+  using Side = SideBuffer<kTileRows, kTileCols>;
+  using Columns = ColumnBuffer<kTileCols>;
+  static constexpr int kX = 0;
+  static constexpr int kW = kX + kStages * kXBytes;
+  static constexpr int kSide = kW + kStages * kWBytes;
+  static constexpr int kColumns = kSide + kNumSideBuffers * Side::kBytes;
+  static constexpr int kBarriers = kColumns + kNumSideBuffers * Columns::kBytes;
+  static constexpr int kBytes = kBarriers + 8 * (2 * kStages + 4 * kNumSideBuffers);
+  static_assert(kBytes <= 227 * 1024);
+};
+
+// Where one ring of buffers stands: the next buffer, and the parity of its phase.
+struct RingPosition {
+  int index = 0;
+  uint32_t parity = 0;
+
+  OCTAVO_DEVICE void Advance(int size) {
+    if (++index < size) return;
+    index = 0;
+    parity ^= 1u;
+  }
+};
+
+struct Grid {
+  int32_t cluster_rows = 1;
+  int32_t cluster_cols = 1;
+  int32_t row_groups = 0;  // of cluster_rows tiles
+  int32_t col_groups = 0;  // of cluster_cols tiles
+};
+
+template <int kTileCols>
+struct Block {
+  using S = Shape<kTileCols>;
+
+  const ProductOperands& o;
+  const Grid& grid;
+  unsigned char* const shared;
+  const int rank;  // in the cluster
+  const int32_t steps;
+
+  OCTAVO_DEVICE unsigned char* x_stage(int i) const { return shared + S::kX + i * S::kXBytes; }
+  OCTAVO_DEVICE unsigned char* w_stage(int i) const { return shared + S::kW + i * S::kWBytes; }
+  OCTAVO_DEVICE typename S::Side side(int i) const {
+    return {shared + S::kSide + i * S::Side::kBytes};
+  }
+  OCTAVO_DEVICE typename S::Columns columns(int i) const {
+    return {shared + S::kColumns + i * S::Columns::kBytes};
+  }
+  OCTAVO_DEVICE uint64_t* barrier(int i) const {
+    return reinterpret_cast<uint64_t*>(shared + S::kBarriers) + i;
+  }
+  OCTAVO_DEVICE uint64_t* full(int stage) const { return barrier(stage); }
+  OCTAVO_DEVICE uint64_t* empty(int stage) const { return barrier(S::kStages + stage); }
+  OCTAVO_DEVICE uint64_t* side_full(int i) const { return barrier(2 * S::kStages + i); }
+  OCTAVO_DEVICE uint64_t* side_empty(int i) const { return side_full(kNumSideBuffers + i); }
+  OCTAVO_DEVICE uint64_t* columns_full(int i) const { return side_full(2 * kNumSideBuffers + i); }
+  OCTAVO_DEVICE uint64_t* columns_empty(int i) const { return side_full(3 * kNumSideBuffers + i); }
+
+  OCTAVO_DEVICE int cluster_size() const { return grid.cluster_rows * grid.cluster_cols; }
+
+  OCTAVO_DEVICE void InitBarriers() const {
+    const auto count = [&](int i) -> uint32_t {
+      if (i < S::kStages) return 1;
+      if (i < 2 * S::kStages) return static_cast<uint32_t>(kMultiplyingWarps * cluster_size());
+      return (i - 2 * S::kStages) / kNumSideBuffers % 2 == 0 ? kGatherThreads : kMultiplyingWarps;
+    };
+    for (int i = 0; i < 2 * S::kStages + 4 * kNumSideBuffers; ++i)
+      MbarrierInit(barrier(i), count(i));
+    MbarrierInitFence();
+  }
+
+  // Calls body(first row, first output feature) for every tile of this block, in the same order in
+  // all its warps.
+  template <class Body>
+  OCTAVO_DEVICE void ForTiles(Body&& body) const {
+    const int32_t clusters = GridX() / cluster_size();
+    const int32_t tiles = grid.row_groups * grid.col_groups;
+    for (int32_t i = BlockX() / cluster_size(); i < tiles; i += clusters) {
+      const int32_t band = i / (kBand * grid.col_groups), within = i % (kBand * grid.col_groups);
+      const int32_t left = grid.row_groups - band * kBand;
+      const int32_t height = left < kBand ? left : kBand;
+      const int32_t row =
+          (band * kBand + within % height) * grid.cluster_rows + rank % grid.cluster_rows;
+      const int32_t col = within / height * grid.cluster_cols + rank / grid.cluster_rows;
+      body(row * kTileRows, col * kTileCols);
+    }
+  }
+
+  // ---- The thread that fills the ring ----------------------------------------------------------
+
+  // This block's part of an operand's stage, sent to those that share it.
+  OCTAVO_DEVICE void Load(unsigned char* stage, const TensorMap* map, int32_t step,
+                          int32_t first_row, int32_t rows, int32_t part, int32_t parts,
+                          uint16_t mask, uint64_t* done) const {
+    const int32_t part_rows = rows / parts;
+    unsigned char* const target = stage + part * part_rows * kStepBytes;
+    const int32_t row = first_row + part * part_rows;
+    if (parts == 1) {
+      TmaLoad2D(target, map, step * kStepBytes, row, done);
+    } else {
+      TmaLoad2DMulticast(target, map, step * kStepBytes, row, done, mask);
+    }
+  }
+  OCTAVO_DEVICE void LoadX(const TensorMap* map, int stage, int32_t step, int32_t first_row) const {
+    uint32_t mask = 0;
+    for (int i = 0; i < grid.cluster_cols; ++i)
+      mask |= 1u << (rank % grid.cluster_rows + i * grid.cluster_rows);
+    Load(x_stage(stage), map, step, first_row, kTileRows, rank / grid.cluster_rows,
+         grid.cluster_cols, static_cast<uint16_t>(mask), full(stage));
+  }
+  OCTAVO_DEVICE void LoadW(const TensorMap* map, int stage, int32_t step, int32_t first_col) const {
+    const uint32_t mask = ((1u << grid.cluster_rows) - 1)
+                          << (rank / grid.cluster_rows * grid.cluster_rows);
+    Load(w_stage(stage), map, step, first_col, kTileCols, rank % grid.cluster_rows,
+         grid.cluster_rows, static_cast<uint16_t>(mask), full(stage));
+  }
+
+  OCTAVO_DEVICE void FillRing(const TensorMap* x_map, const TensorMap* w_map) const {
+    RingPosition ring;
+    bool first_tile = true;
+    ForTiles([&](int32_t first_row, int32_t first_col) {
+      // Of the first tile, as many weights as the ring holds come before the codes exist.
+      const int32_t early = first_tile ? (steps < S::kStages ? steps : S::kStages) : 0;
+      if (first_tile) {
+        for (int32_t step = 0; step < early; ++step) {
+          MbarrierArriveExpectTx(full(step), S::kXBytes + S::kWBytes);
+          LoadW(w_map, step, step, first_col);
+        }
+        WaitForPreviousKernel();
+        first_tile = false;
+      }
+      for (int32_t step = 0; step < steps; ++step) {
+        if (step >= early) {
+          MbarrierWait(empty(ring.index), ring.parity ^ 1u);
+          MbarrierArriveExpectTx(full(ring.index), S::kXBytes + S::kWBytes);
+          LoadW(w_map, ring.index, step, first_col);
+        }
+        LoadX(x_map, ring.index, step, first_row);
+        ring.Advance(S::kStages);
+      }
+    });
+  }
+
+  // ---- The warps that gather -------------------------------------------------------------------
+
+  OCTAVO_DEVICE void Gather(const SidePlan& plan, int thread) const {
+    RingPosition columns_ring, side_ring;
+    ForTiles([&](int32_t first_row, int32_t first_col) {
+      MbarrierWait(columns_empty(columns_ring.index), columns_ring.parity ^ 1u);
+      FillColumns(o, first_col, columns(columns_ring.index), thread, kGatherThreads);
+      MbarrierArrive(columns_full(columns_ring.index));
+      columns_ring.Advance(kNumSideBuffers);
+      for (int32_t i = 0; i < plan.chunks; ++i) {
+        MbarrierWait(side_empty(side_ring.index), side_ring.parity ^ 1u);
+        FillChunk(o, plan.at(i), first_row, first_col, side(side_ring.index), thread,
+                  kGatherThreads);
+        MbarrierArrive(side_full(side_ring.index));
+        side_ring.Advance(kNumSideBuffers);
+      }
+    });
+  }
+
+  // ---- The warp groups that multiply -----------------------------------------------------------
+
+  OCTAVO_DEVICE void Release(int stage) const {
+    if (LaneIdx() != 0) return;
+    if (cluster_size() == 1) {
+      MbarrierArrive(empty(stage));
+    } else {
+      for (int i = 0; i < cluster_size(); ++i)
+        MbarrierArriveCluster(empty(stage), static_cast<uint32_t>(i));
+    }
+  }
+
+  template <bool kSigned>
+  OCTAVO_DEVICE void Multiply(int group, RingPosition& ring, int32_t (&acc)[kTileCols / 2]) const {
+    int previous = 0;
+    for (int32_t step = 0; step < steps; ++step) {
+      MbarrierWait(full(ring.index), ring.parity);
+      const uint64_t a = SmemDescriptor(x_stage(ring.index) + group * 64 * kStepBytes);
+      const uint64_t b = SmemDescriptor(w_stage(ring.index));
+      WgmmaFenceRegisters(acc);
+      WgmmaFence();
+      OCTAVO_UNROLL
+      for (int k = 0; k < kStepBytes / kInstructionBytes; ++k) {
+        const uint64_t offset = (k * kInstructionBytes) >> 4;
+        WgmmaI8<kTileCols, kSigned>(acc, a + offset, b + offset, step > 0 || k > 0);
+      }
+      WgmmaCommit();
+      WgmmaFenceRegisters(acc);
+      if (step > 0) {
+        WgmmaWait<1>();
+        Release(previous);
+      }
+      previous = ring.index;
+      ring.Advance(S::kStages);
+    }
+    WgmmaWait<0>();
+    WgmmaFenceRegisters(acc);
+    Release(previous);
+  }
+
+  OCTAVO_DEVICE void Finish(const SidePlan& plan, int tile_row, int32_t first_row,
+                            int32_t first_col, const typename S::Columns& columns,
+                            RingPosition& side_ring, const int32_t (&acc)[kTileCols / 2]) const {
+    constexpr int kGroups = kTileCols / 8;
+    const int32_t row = first_row + tile_row + LaneIdx() / 4;
+    const RowOperands rows[2] = {LoadRow(o, row), LoadRow(o, row + 8)};
+    if (o.raw_acc != nullptr) {
+      StoreAcc<kGroups>(o, columns, rows, first_row, first_col, tile_row, 0, acc);
+      return;
+    }
+    float value[kGroups][4];
+    ScaleByRow(o, columns, rows, 0, acc, value);
+    for (int32_t i = 0; i < plan.chunks; ++i) {
+      if (i == plan.outlier_chunks) ScaleByColumn(columns, 0, value);
+      MbarrierWait(side_full(side_ring.index), side_ring.parity);
+      const SideChunk chunk = plan.at(i);
+      AddChunk(side(side_ring.index), o.by_entry, chunk.half, tile_row, 0, value);
+      WarpSync();
+      if (LaneIdx() == 0) MbarrierArrive(side_empty(side_ring.index));
+      side_ring.Advance(kNumSideBuffers);
+    }
+    if (plan.outlier_chunks == plan.chunks) ScaleByColumn(columns, 0, value);
+    AddBias(columns, 0, value);
+    StoreOutput(o, first_row, first_col, tile_row, 0, value);
+  }
+
+  template <bool kSigned>
+  OCTAVO_DEVICE void MultiplyTiles(const SidePlan& plan, int warp) const {
+    RingPosition ring, columns_ring, side_ring;
+    ForTiles([&](int32_t first_row, int32_t first_col) {
+      int32_t acc[kTileCols / 2];
+      OCTAVO_UNROLL
+      for (int i = 0; i < kTileCols / 2; ++i) acc[i] = 0;
+      Multiply<kSigned>(warp / 4, ring, acc);
+      MbarrierWait(columns_full(columns_ring.index), columns_ring.parity);
+      Finish(plan, 16 * warp, first_row, first_col, columns(columns_ring.index), side_ring, acc);
+      WarpSync();
+      if (LaneIdx() == 0) MbarrierArrive(columns_empty(columns_ring.index));
+      columns_ring.Advance(kNumSideBuffers);
+    });
+  }
+};
+
+OCTAVO_DEVICE SidePlan PlanOf(const ProductOperands& o) {
+  return o.raw_acc != nullptr ? SidePlan() : MakeSidePlan(o);
+}
+
+template <int kTileCols, bool kSigned>
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 1)
+    ProductWgmmaKernel(OCTAVO_GRID_CONSTANT const TensorMap x_map,
+                       OCTAVO_GRID_CONSTANT const TensorMap w_map, ProductOperands o, Grid grid) {
+  AllowNextKernel();
+  const int warp = WarpIdx();
+  const Block<kTileCols> block{o, grid, SharedMemory(), ClusterRank(), o.code_stride / kStepBytes};
+  if (warp == 0 && LaneIdx() == 0) {
+    PrefetchTensorMap(&x_map);
+    PrefetchTensorMap(&w_map);
+    block.InitBarriers();
+  }
+  ClusterSync();
+  if (warp < 4) {
+    RegistersDecrease<kServingRegisters>();
+    if (warp == 0) {
+      if (LaneIdx() == 0) block.FillRing(&x_map, &w_map);
+      WarpSync();
+    } else {
+      WaitForPreviousKernel();
+      block.Gather(PlanOf(o), ThreadIdx() - 32);
+    }
+  } else {
+    RegistersIncrease<kMultiplyingRegisters>();
+    WaitForPreviousKernel();
+    block.template MultiplyTiles<kSigned>(PlanOf(o), warp - 4);
+  }
+  // No block leaves while another one may still write to its shared memory.
+  ClusterSync();
+}
+
+template <int kTileCols>
+CudaStatus Run(const ProductOperands& o, const WgmmaTile& tile, void* stream) {
+  TensorMap x_map, w_map;
+  const auto stride = static_cast<uint64_t>(o.code_stride);
+  OCTAVO_RETURN_IF_FAILED(MakeTensorMap2D(&x_map, o.x_codes, stride,
+                                          static_cast<uint64_t>(o.tokens), stride, kStepBytes,
+                                          static_cast<uint32_t>(kTileRows / tile.cluster_cols)));
+  OCTAVO_RETURN_IF_FAILED(MakeTensorMap2D(&w_map, o.w_codes, stride,
+                                          static_cast<uint64_t>(o.out_features), stride, kStepBytes,
+                                          static_cast<uint32_t>(kTileCols / tile.cluster_rows)));
+  const auto groups = [](int32_t size, int32_t tile_size, int32_t cluster) {
+    const int32_t tiles = (size - 1) / tile_size + 1;
+    return (tiles - 1) / cluster + 1;
+  };
+  const Grid grid{tile.cluster_rows, tile.cluster_cols,
+                  groups(o.tokens, kTileRows, tile.cluster_rows),
+                  groups(o.out_features, kTileCols, tile.cluster_cols)};
+  const auto kernel =
+      o.symmetric ? ProductWgmmaKernel<kTileCols, true> : ProductWgmmaKernel<kTileCols, false>;
+  LaunchConfig config;
+  config.threads = kThreads;
+  config.shared_bytes = Shape<kTileCols>::kBytes;
+  config.cluster = static_cast<uint32_t>(tile.cluster_rows * tile.cluster_cols);
+  config.overlap = true;
+  int32_t at_once = 0;
+  OCTAVO_RETURN_IF_FAILED(MaxActiveClusters(config, kernel, &at_once));
+  const int64_t tiles = int64_t{grid.row_groups} * grid.col_groups;
+  config.grid_x = static_cast<uint32_t>(tiles < at_once ? tiles : at_once) * config.cluster;
+  return Launch(config, stream, kernel, x_map, w_map, o, grid);
+}
+
+}  // namespace
+
+CudaStatus LaunchProductWgmma(const ProductOperands& o, const WgmmaTile& tile, void* stream) {
+  switch (tile.tile_cols) {
+    case 64:
+      return Run<64>(o, tile, stream);
+    case 128:
+      return Run<128>(o, tile, stream);
+    default:
+      return Run<256>(o, tile, stream);
+  }
+}
+
+}  // namespace octavo::cuda

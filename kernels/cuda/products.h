@@ -1,0 +1,33 @@
+// The launchers of the products: y = x W^T + bias, or acc for the tests. All read the same operands
+// and give the same accumulators; plan.h says which one is for what. Each enqueues one kernel,
+// which waits for the kernel in front of it by itself. Requires: tokens, in_features, out_features
+// > 0.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/operands.h"
+
+namespace octavo::cuda {
+
+// Up to kMaxFewTokens tokens, on every device.
+inline constexpr int32_t kMaxFewTokens = 64;
+CudaStatus LaunchFewTokens(const ProductOperands& o, void* stream);
+
+// Any number of tokens, by mma.sync, on every device.
+CudaStatus LaunchProductMma(const ProductOperands& o, void* stream);
+
+// Any number of tokens, by wgmma: devices with DeviceTraits::has_wgmma. A block's tile has 128
+// tokens and tile_cols output features. The blocks of a cluster share operands: cluster_rows of
+// them, below each other, the weights; cluster_cols of them, beside each other, the activations.
+struct WgmmaTile {
+  int32_t tile_cols = 256;  // 64, 128 or 256
+  int32_t cluster_rows = 1;
+  int32_t cluster_cols = 1;  // cluster_rows * cluster_cols: 1, 2, 4 or 8
+};
+CudaStatus LaunchProductWgmma(const ProductOperands& o, const WgmmaTile& tile, void* stream);
+
+// Rows so long that acc leaves int32: sums in int64, slow.
+CudaStatus LaunchDeepRows(const ProductOperands& o, void* stream);
+
+}  // namespace octavo::cuda

@@ -1,0 +1,269 @@
+// The 16-bit product of the entries of G (docs/numerics.md, section 5) inside an int8 product's
+// epilogue. A tile's float accumulators hold acc * s; to them are added, a chunk of columns at a
+// time,
+//
+//   sum over outlier entries of X * (code - zero point)   then everything is multiplied by a[n],
+//   then sum over kept columns of X * kept weight.
+//
+// A chunk is a few columns of X for the tile's rows and of the weights for the tile's columns,
+// gathered into shared memory: 16 columns as 16-bit terms for one m16n8k16 step, or, in scope
+// token, 8 columns as floats with a mask of each row's own entries, for fused multiply-adds in
+// ascending order of the columns. That order, and with it a row's bits, is the same in every
+// kernel.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/arithmetic.h"
+#include "kernels/cuda/operands.h"
+#include "kernels/cuda/primitives.h"
+
+namespace octavo::cuda {
+
+inline constexpr int kTermColumns = 16;  // of a chunk of 16-bit terms
+inline constexpr int kEntryColumns = 8;  // of a chunk of entries
+
+// ---- Which chunks -------------------------------------------------------------------------------
+
+// How X and the weights are cut into 16-bit terms that multiply exactly.
+struct SideTerms {
+  bool half = false;  // fp16 terms, one each; else bf16
+  int32_t x_terms = 1;
+  int32_t w_terms = 1;
+};
+
+OCTAVO_DEVICE SideTerms TermsOf(ElementType x_type, ElementType w_type, bool w_is_code) {
+  const auto terms = [](ElementType type) {
+    return type == ElementType::kFloat16 ? 2 : type == ElementType::kBFloat16 ? 1 : 3;
+  };
+  if (x_type == ElementType::kFloat16 && (w_is_code || w_type == ElementType::kFloat16))
+    return {true, 1, 1};
+  return {false, terms(x_type), w_is_code ? 1 : terms(w_type)};
+}
+
+// One chunk: columns `first` and on of the outlier columns or of the kept ones.
+struct SideChunk {
+  bool kept = false;
+  int32_t first = 0;
+  int32_t count = 0;  // columns that there are; the others count as 0
+  bool half = false;
+  int32_t x_term = 0;
+  int32_t w_term = 0;
+};
+
+// The chunks of every tile: first those of outliers, then those of kept columns.
+struct SidePlan {
+  bool by_entry = false;
+  int32_t columns = kTermColumns;  // of a chunk
+  int32_t num_outliers = 0;
+  int32_t num_kept = 0;
+  SideTerms outlier_terms;
+  SideTerms kept_terms;
+  int32_t outlier_chunks = 0;
+  int32_t chunks = 0;
+
+  OCTAVO_DEVICE SideChunk at(int32_t index) const {
+    const bool kept = index >= outlier_chunks;
+    const SideTerms& terms = kept ? kept_terms : outlier_terms;
+    if (kept) index -= outlier_chunks;
+    const int32_t term = index % (terms.x_terms * terms.w_terms);
+    SideChunk chunk;
+    chunk.kept = kept;
+    chunk.half = terms.half;
+    chunk.first = index / (terms.x_terms * terms.w_terms) * columns;
+    const int32_t left = (kept ? num_kept : num_outliers) - chunk.first;
+    chunk.count = left < columns ? left : columns;
+    chunk.x_term = term % terms.x_terms;
+    chunk.w_term = term / terms.x_terms;
+    return chunk;
+  }
+};
+
+// Reads the number of outlier columns: after WaitForPreviousKernel.
+OCTAVO_DEVICE SidePlan MakeSidePlan(const ProductOperands& o) {
+  SidePlan plan;
+  plan.by_entry = o.by_entry;
+  plan.columns = o.by_entry ? kEntryColumns : kTermColumns;
+  plan.num_outliers = *o.num_outlier_columns;
+  plan.num_kept = o.num_kept;
+  if (!o.by_entry) {
+    plan.outlier_terms = TermsOf(o.x_type, o.x_type, true);
+    plan.kept_terms = TermsOf(o.x_type, o.kept_type, false);
+  }
+  const auto chunks = [&](int32_t count, const SideTerms& terms) {
+    return (count + plan.columns - 1) / plan.columns * terms.x_terms * terms.w_terms;
+  };
+  plan.outlier_chunks = chunks(plan.num_outliers, plan.outlier_terms);
+  plan.chunks = plan.outlier_chunks + chunks(plan.num_kept, plan.kept_terms);
+  return plan;
+}
+
+// ---- A chunk in shared memory -------------------------------------------------------------------
+
+// [kRows][16] terms of X, [kCols][16] terms of the weights; or [kRows][8] and [kCols][8] floats and
+// [kRows] masks: as many bytes, and kRows * 4 more.
+template <int kRows, int kCols>
+struct SideBuffer {
+  static constexpr int kXBytes = kRows * kTermColumns * 2;
+  static constexpr int kWBytes = kCols * kTermColumns * 2;
+  static constexpr int kBytes = kXBytes + kWBytes + kRows * 4;
+
+  unsigned char* memory = nullptr;  // 16-byte aligned
+
+  OCTAVO_DEVICE uint16_t* x_terms() const { return reinterpret_cast<uint16_t*>(memory); }
+  OCTAVO_DEVICE uint16_t* w_terms() const { return reinterpret_cast<uint16_t*>(memory + kXBytes); }
+  OCTAVO_DEVICE float* x_entries() const { return reinterpret_cast<float*>(memory); }
+  OCTAVO_DEVICE float* w_entries() const { return reinterpret_cast<float*>(memory + kXBytes); }
+  OCTAVO_DEVICE uint32_t* own() const {
+    return reinterpret_cast<uint32_t*>(memory + kXBytes + kWBytes);
+  }
+};
+
+OCTAVO_DEVICE int32_t ColumnOf(const ProductOperands& o, const SideChunk& chunk, int32_t slot) {
+  return (chunk.kept ? o.kept_index : o.outlier_columns)[chunk.first + slot];
+}
+
+// X[row][column of the slot]; 0 past the last row.
+OCTAVO_DEVICE float SideX(const ProductOperands& o, const SideChunk& chunk, int32_t row,
+                          int32_t slot) {
+  if (row >= o.tokens) return 0.0f;
+  return LoadElement(o.x, o.x_type, row * o.x_stride + ColumnOf(o, chunk, slot));
+}
+
+// What stands in place of the weight: the code less its zero point, or the kept weight.
+OCTAVO_DEVICE float SideW(const ProductOperands& o, const SideChunk& chunk, int32_t out_feature,
+                          int32_t slot) {
+  if (out_feature >= o.out_features) return 0.0f;
+  if (chunk.kept) {
+    const int64_t row = chunk.first + slot;
+    return LoadElement(o.kept_weight, o.kept_type, row * o.out_features + out_feature);
+  }
+  const int32_t code = o.w_codes[int64_t{out_feature} * o.code_stride + ColumnOf(o, chunk, slot)];
+  return IntToFloat(code - (o.w_zero_point != nullptr ? o.w_zero_point[out_feature] : 0));
+}
+
+OCTAVO_DEVICE uint16_t SideTerm(float value, bool half, int32_t term) {
+  return half ? FloatToHalf(value) : BFloat16Term(value, term);
+}
+
+OCTAVO_DEVICE bool IsFinite(float value) { return (FloatBits(value) & 0x7f800000u) != 0x7f800000u; }
+
+// Fills a buffer with the chunk of the tile whose first row and output feature are given; `thread`
+// of `threads` threads. The caller synchronizes.
+template <int kRows, int kCols>
+OCTAVO_DEVICE void FillTerms(const ProductOperands& o, const SideChunk& chunk, int32_t first_row,
+                             int32_t first_col, const SideBuffer<kRows, kCols>& buffer, int thread,
+                             int threads) {
+  OCTAVO_UNROLL_BY(4)
+  for (int i = thread; i < kRows * kTermColumns; i += threads) {
+    const int32_t row = i / kTermColumns, slot = i % kTermColumns;
+    float value = slot < chunk.count ? SideX(o, chunk, first_row + row, slot) : 0.0f;
+    // An infinity meets the whole weight in its first term; the others are 0 where that is exact.
+    if (chunk.w_term > 0 && !IsFinite(value)) value = 0.0f;
+    buffer.x_terms()[i] = SideTerm(value, chunk.half, chunk.x_term);
+  }
+  OCTAVO_UNROLL_BY(4)
+  for (int i = thread; i < kCols * kTermColumns; i += threads) {
+    const int32_t col = i % kCols, slot = i / kCols;
+    const float value = slot < chunk.count ? SideW(o, chunk, first_col + col, slot) : 0.0f;
+    buffer.w_terms()[col * kTermColumns + slot] = SideTerm(value, chunk.half, chunk.w_term);
+  }
+}
+
+// Scope token: floats, and which of them are the row's own.
+template <int kRows, int kCols>
+OCTAVO_DEVICE void FillEntries(const ProductOperands& o, const SideChunk& chunk, int32_t first_row,
+                               int32_t first_col, const SideBuffer<kRows, kCols>& buffer,
+                               int thread, int threads) {
+  for (int row = thread; row < kRows; row += threads) {
+    uint32_t own = 0;
+    OCTAVO_UNROLL
+    for (int32_t slot = 0; slot < kEntryColumns; ++slot) {
+      const float value = slot < chunk.count ? SideX(o, chunk, first_row + row, slot) : 0.0f;
+      buffer.x_entries()[row * kEntryColumns + slot] = value;
+      if (slot < chunk.count && (chunk.kept || IsOutlier(Seen(value, o.via_fp16), o.threshold)))
+        own |= 1u << slot;
+    }
+    buffer.own()[row] = own;
+  }
+  for (int i = thread; i < kCols * kEntryColumns; i += threads) {
+    const int32_t col = i % kCols, slot = i / kCols;
+    buffer.w_entries()[col * kEntryColumns + slot] =
+        slot < chunk.count ? SideW(o, chunk, first_col + col, slot) : 0.0f;
+  }
+}
+
+template <int kRows, int kCols>
+OCTAVO_DEVICE void FillChunk(const ProductOperands& o, const SideChunk& chunk, int32_t first_row,
+                             int32_t first_col, const SideBuffer<kRows, kCols>& buffer, int thread,
+                             int threads) {
+  if (o.by_entry) {
+    FillEntries(o, chunk, first_row, first_col, buffer, thread, threads);
+  } else {
+    FillTerms(o, chunk, first_row, first_col, buffer, thread, threads);
+  }
+}
+
+// ---- Into the accumulators ----------------------------------------------------------------------
+
+// The accumulators of one warp: 16 rows by 8 * kGroups output features in the layout of m16n8's C,
+// so that this lane has rows lane / 4 and lane / 4 + 8, features 8 * group + 2 * (lane % 4) + {0,
+// 1}: value[group][0..1] of the first row, [2..3] of the second. `tile_row` and `tile_col` say
+// where they lie in the buffer's tile.
+template <int kGroups, int kRows, int kCols>
+OCTAVO_DEVICE void AddTerms(const SideBuffer<kRows, kCols>& buffer, bool half, int tile_row,
+                            int tile_col, float (&value)[kGroups][4]) {
+  const int row = tile_row + LaneIdx() / 4, pair = LaneIdx() % 4;
+  const auto word = [pair](const uint16_t* terms, int index, int eighth) {
+    return reinterpret_cast<const uint32_t*>(terms)[index * (kTermColumns / 2) + pair + 4 * eighth];
+  };
+  const uint32_t a[4] = {word(buffer.x_terms(), row, 0), word(buffer.x_terms(), row + 8, 0),
+                         word(buffer.x_terms(), row, 1), word(buffer.x_terms(), row + 8, 1)};
+  OCTAVO_UNROLL
+  for (int group = 0; group < kGroups; ++group) {
+    const int col = tile_col + 8 * group + LaneIdx() / 4;
+    const uint32_t b[2] = {word(buffer.w_terms(), col, 0), word(buffer.w_terms(), col, 1)};
+    if (half) {
+      MmaF16(value[group], a, b);
+    } else {
+      MmaBF16(value[group], a, b);
+    }
+  }
+}
+
+template <int kGroups, int kRows, int kCols>
+OCTAVO_DEVICE void AddEntries(const SideBuffer<kRows, kCols>& buffer, int tile_row, int tile_col,
+                              float (&value)[kGroups][4]) {
+  const int row = tile_row + LaneIdx() / 4;
+  const uint32_t own[2] = {buffer.own()[row], buffer.own()[row + 8]};
+  for (int32_t slot = 0; slot < kEntryColumns; ++slot) {
+    if ((((own[0] | own[1]) >> slot) & 1u) == 0) continue;
+    const float x[2] = {buffer.x_entries()[row * kEntryColumns + slot],
+                        buffer.x_entries()[(row + 8) * kEntryColumns + slot]};
+    OCTAVO_UNROLL
+    for (int group = 0; group < kGroups; ++group) {
+      OCTAVO_UNROLL
+      for (int c = 0; c < 2; ++c) {
+        const int col = tile_col + 8 * group + 2 * (LaneIdx() % 4) + c;
+        const float w = buffer.w_entries()[col * kEntryColumns + slot];
+        OCTAVO_UNROLL
+        for (int r = 0; r < 2; ++r) {
+          float& sum = value[group][2 * r + c];
+          if ((own[r] >> slot) & 1u) sum = FmaRn(x[r], w, sum);
+        }
+      }
+    }
+  }
+}
+
+template <int kGroups, int kRows, int kCols>
+OCTAVO_DEVICE void AddChunk(const SideBuffer<kRows, kCols>& buffer, bool by_entry, bool half,
+                            int tile_row, int tile_col, float (&value)[kGroups][4]) {
+  if (by_entry) {
+    AddEntries(buffer, tile_row, tile_col, value);
+  } else {
+    AddTerms(buffer, half, tile_row, tile_col, value);
+  }
+}
+
+}  // namespace octavo::cuda
