@@ -1,6 +1,8 @@
 #include "tests/runtime/slices.h"
 
+#include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 namespace octavo::testing {
 namespace {
@@ -81,12 +83,25 @@ Linear MustFind(const std::string& path, const std::string& name, int64_t expert
 }
 
 PreparedLinear MustPrepareSlice(const Linear& linear, int32_t rank, int32_t world, SliceAxis axis,
-                                const PrepareOptions& options) {
+                                const PrepareOptions& options, Device device) {
   const Result<Linear> part = linear.slice(rank, world, axis);
   if (!part.ok()) throw std::runtime_error(part.status().message());
-  Result<PreparedLinear> prepared = Prepare(*part, kCpuDevice, options);
+  Result<PreparedLinear> prepared = Prepare(*part, device, options);
   if (!prepared.ok()) throw std::runtime_error(prepared.status().message());
   return std::move(prepared).value();
+}
+
+LinearSpec CutRows(const LinearSpec& linear, const Slice& part) {
+  LinearSpec cut = linear;
+  for (reference::Matrix& w : cut.weights) {
+    const auto row = [&](int64_t n) { return w.data.begin() + n * static_cast<int64_t>(w.cols); };
+    reference::Matrix rows(static_cast<size_t>(part.features()), w.cols);
+    std::copy(row(part.begin), row(part.end), rows.data.begin());
+    w = std::move(rows);
+  }
+  for (std::vector<float>& bias : cut.biases)
+    bias = std::vector<float>(bias.begin() + part.begin, bias.begin() + part.end);
+  return cut;
 }
 
 }  // namespace octavo::testing

@@ -19,6 +19,10 @@ reference::Matrix SliceActivations(Random& random, size_t tokens, size_t in_feat
 
 Linear MustFind(const std::string& path, const std::string& name, int64_t expert = 0);
 PreparedLinear MustPrepareSlice(const Linear& linear, int32_t rank, int32_t world, SliceAxis axis,
-                                const PrepareOptions& options = {});
+                                const PrepareOptions& options = {}, Device device = kCpuDevice);
+
+// The output features of a slice as a linear of its own. Its codes and scales are the slice's where
+// each row of W has its own scale.
+LinearSpec CutRows(const LinearSpec& linear, const Slice& part);
 
 }  // namespace octavo::testing

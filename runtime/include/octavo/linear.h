@@ -55,7 +55,8 @@ class Linear {
 
 struct PrepareOptions {
   std::string cpu = {};  // CPU backend by name ("portable", …); empty: OCTAVO_CPU, else the best
-  bool check_digests = false;  // also check this module's payload digests first (kNotIntact)
+  // Also check this module's payload digests first (kNotIntact); of a slice, its chunks'.
+  bool check_digests = false;
 };
 
 // How to quantize activations. What is left empty is what the file states.

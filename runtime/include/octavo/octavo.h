@@ -191,8 +191,7 @@ OCTAVO_API octavo_status octavo_linear_prepare(octavo_model* model, const char* 
                                                octavo_linear** linear);
 OCTAVO_API void octavo_linear_retain(octavo_linear* linear);
 OCTAVO_API void octavo_linear_release(octavo_linear* linear);
-/* What preparing touched of the file: pages of what is plain, whole chunks of what is compressed.
- */
+/* What preparing touched of the file: pages of what is plain, whole chunks of the rest. */
 OCTAVO_API octavo_status octavo_linear_bytes_read(const octavo_linear* linear, uint64_t* bytes);
 /* Of a slice: its own. */
 OCTAVO_API octavo_status octavo_linear_features(const octavo_linear* linear, int64_t* in_features,

@@ -8,8 +8,8 @@ namespace octavo {
 // Which side of W [out_features, in_features] is cut.
 enum class SliceAxis : int32_t {
   // Column-parallel. The ranks agree on nothing: each multiplies the whole x with its rows of W,
-  // and
-  // its y is the whole linear's columns [begin, end), bit for bit.
+  // and its y is the whole linear's columns [begin, end): bit for bit on the CPU; elsewhere within
+  // the bound, for a device may choose its kernel by out_features.
   kOutFeatures = 0,
   // Row-parallel. Each multiplies its columns of x with its columns of W; the partial products are
   // added up between the ranks (octavo/row_parallel.h).
