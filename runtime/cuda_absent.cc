@@ -20,6 +20,9 @@ const CudaDevices& ListCudaDevices() {
   return none;
 }
 
-Result<const Backend*> FindCudaBackend(Device) { return Status(ErrorCode::kUnsupported, kWhyNot); }
+Result<const Backend*> FindCudaBackend(Device device) {
+  return Status(ErrorCode::kUnsupported,
+                "cannot use CUDA device " + ToString(device) + ": " + kWhyNot);
+}
 
 }  // namespace octavo

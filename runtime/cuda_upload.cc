@@ -59,7 +59,8 @@ class DeviceLayout {
 };
 
 std::vector<uint64_t> KeptMask(const kernels::LinearView& view) {
-  std::vector<uint64_t> mask(view.num_kept == 0 ? 0 : (view.in_features + 63) / 64);
+  std::vector<uint64_t> mask(view.num_kept == 0 ? 0
+                                                : kernels::CudaCodeStride(view.in_features) / 64);
   for (size_t i = 0; i < view.num_kept; ++i) {
     const auto k = static_cast<size_t>(view.kept_index[i]);
     mask[k / 64] |= uint64_t{1} << (k % 64);

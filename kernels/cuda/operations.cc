@@ -109,7 +109,7 @@ CudaStatus Enqueue(int32_t device, const ProductOperands& o, void* stream) {
   const ProductPlan plan = PlanProduct(traits, o);
   switch (plan.kernel) {
     case ProductKernel::kFewTokens:
-      return LaunchFewTokens(o, stream);
+      return LaunchFewTokens(o, traits.multiprocessors, stream);
     case ProductKernel::kWgmma:
       return LaunchProductWgmma(o, plan.tile, stream);
     case ProductKernel::kDeepRows:
@@ -145,7 +145,6 @@ CudaStatus Quantize(int32_t device, const ActivationView& x, const ActivationOpt
   call.pieces = CarveQuantize(workspace, x.tokens, x.in_features);
   call.threshold = OutlierThreshold(options);
   call.multiprocessors = traits.multiprocessors;
-  call.has_clusters = traits.compute_capability >= 90;
   if (x.tokens != 0) OCTAVO_RETURN_IF_FAILED(LaunchQuantizeActivations(call, stream));
   const QuantizePieces& pieces = call.pieces;
   *quantized = {x,

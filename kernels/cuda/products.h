@@ -12,7 +12,7 @@ namespace octavo::cuda {
 
 // Up to kMaxFewTokens tokens, on every device.
 inline constexpr int32_t kMaxFewTokens = 64;
-CudaStatus LaunchFewTokens(const ProductOperands& o, void* stream);
+CudaStatus LaunchFewTokens(const ProductOperands& o, int32_t multiprocessors, void* stream);
 
 // Any number of tokens, by mma.sync, on every device.
 CudaStatus LaunchProductMma(const ProductOperands& o, void* stream);

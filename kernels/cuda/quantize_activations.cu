@@ -1,10 +1,13 @@
-// Activations to codes in two launches: FindOutliersKernel notes in which columns an outlier entry
-// stands; EncodeRowsKernel takes each row's range, encodes it, and lists those columns. X is read
-// from memory once and, where it is larger than the L2 cache, a second time.
+// Activations to codes: in which columns an outlier entry stands; each row's range; its codes.
 //
-// Eight neighbouring columns belong to one thread: one 16-byte load of fp16 or bf16 (two of fp32),
-// one byte of every mask, eight bytes of codes. A row in EncodeRowsKernel is the work of
-// `row_warps` warps, which keep it in registers between range and codes.
+// Many rows take two launches: FindOutliersKernel, then EncodeRowsKernel. X is read from memory
+// once and, where it is larger than the L2 cache, a second time. Few rows take one launch, in which
+// every block searches all of them by itself and encodes one.
+//
+// Eight neighboring columns belong to one thread: one 16-byte load of fp16 or bf16 (two of fp32),
+// one byte of every mask, eight bytes of codes. A row is the work of a team of warps, which keeps
+// it in registers between range and codes. Octets without an outlier or kept column, nearly all of
+// them, take a short way.
 #include <algorithm>
 #include <type_traits>
 
@@ -16,16 +19,21 @@
 namespace octavo::cuda {
 namespace {
 
-constexpr int kFindThreads = 128;
-constexpr int kFindColumns = 8 * kFindThreads;  // of one block
-constexpr int kFindUnroll = 8;                  // rows in flight
-constexpr int kEncodeThreads = 256;
-constexpr int kEncodeWarps = kEncodeThreads / 32;
-constexpr size_t kScratchBytes = 2 * kEncodeWarps * sizeof(float);
-constexpr int32_t kMaxCluster = 8;  // what every device with clusters has
-constexpr int32_t kMaxRowsOfOneCluster = 64;
+// FindOutliersKernel: a block has 64 octets side by side and 8 groups of rows.
+constexpr int kFindOctets = 64;
+constexpr int kFindGroups = 8;
+constexpr int kFindThreads = kFindOctets * kFindGroups;
+constexpr int kFindUnroll = 8;  // rows in flight
+constexpr int32_t kMaxParts = 32;
+constexpr int kEncodeWarps = 8;
+constexpr int kFewWarps = 16;
+// Up to here one launch is the faster one: every block reads all of X.
+constexpr int32_t kMaxFewRows = 16;
+constexpr int64_t kMaxFewElements = 128 << 10;
 // Masks up to this size are put together once for each block, in shared memory.
 constexpr int64_t kMaxSharedMaskBytes = 16 << 10;
+// Shared memory of a block: floats for reductions, then the mask.
+constexpr size_t kScratchBytes = 2 * kFewWarps * sizeof(float);
 
 struct Rows {
   const void* x = nullptr;
@@ -40,16 +48,24 @@ struct Rows {
 
 struct Half {
   using Bits = uint16_t;
-  OCTAVO_DEVICE static float Widen(Bits bits) { return HalfToFloat(bits); }
+  static constexpr bool kIsHalf = true;
+  OCTAVO_DEVICE static float Widen(uint32_t bits) {
+    return HalfToFloat(static_cast<uint16_t>(bits));
+  }
 };
 struct BFloat {
   using Bits = uint16_t;
-  OCTAVO_DEVICE static float Widen(Bits bits) { return BFloat16ToFloat(bits); }
+  static constexpr bool kIsHalf = false;
+  OCTAVO_DEVICE static float Widen(uint32_t bits) {
+    return BFloat16ToFloat(static_cast<uint16_t>(bits));
+  }
 };
 struct Single {
   using Bits = uint32_t;
-  OCTAVO_DEVICE static float Widen(Bits bits) { return BitsFloat(bits); }
+  OCTAVO_DEVICE static float Widen(uint32_t bits) { return BitsFloat(bits); }
 };
+template <class Type>
+inline constexpr bool kIs16Bit = sizeof(typename Type::Bits) == 2;
 
 // As they lie in memory.
 template <class Type>
@@ -58,11 +74,15 @@ struct Octet {
   uint32_t words[kWords];
 
   OCTAVO_DEVICE float at(int i) const {
-    if constexpr (sizeof(typename Type::Bits) == 4) {
-      return Type::Widen(words[i]);
+    if constexpr (kIs16Bit<Type>) {
+      return Type::Widen(i % 2 == 0 ? words[i / 2] & 0xffffu : words[i / 2] >> 16);
     } else {
-      return Type::Widen(static_cast<uint16_t>(words[i / 2] >> (16 * (i % 2))));
+      return Type::Widen(words[i]);
     }
+  }
+  template <bool kViaHalf>
+  OCTAVO_DEVICE float SeenAt(int i) const {
+    return Seen(at(i), kViaHalf);
   }
 };
 
@@ -87,27 +107,60 @@ OCTAVO_DEVICE Octet<Type> LoadOctet(const Rows& rows, int32_t row, int32_t colum
   for (int i = 0; i < 8; ++i) {
     if (column + i >= rows.in_features) continue;
     const uint32_t bits = source[i];
-    if constexpr (sizeof(Bits) == 4) {
-      octet.words[i] = bits;
-    } else {
+    if constexpr (kIs16Bit<Type>) {
       octet.words[i / 2] |= bits << (16 * (i % 2));
+    } else {
+      octet.words[i] = bits;
     }
   }
   return octet;
 }
 
-template <class Type, bool kViaHalf>
-OCTAVO_DEVICE float SeenAt(const Octet<Type>& octet, int i) {
-  return Seen(octet.at(i), kViaHalf);
-}
-
 // ---- Outlier columns ----------------------------------------------------------------------------
 
-// Which of eight columns have an outlier entry in rows begin, begin + step, … below end.
+// The largest magnitudes of eight columns. As integers, magnitudes of a type stand in the order of
+// their values, NaN above infinity.
+template <class Type, bool kViaHalf>
+struct Magnitudes {
+  Octet<Type> largest = {};
+  uint32_t found = 0;
+
+  OCTAVO_DEVICE void Add(const Octet<Type>& octet, float threshold) {
+    if constexpr (kViaHalf) {
+      OCTAVO_UNROLL
+      for (int i = 0; i < 8; ++i) {
+        if (IsOutlier(octet.template SeenAt<true>(i), threshold)) found |= 1u << i;
+      }
+    } else {
+      OCTAVO_UNROLL
+      for (int i = 0; i < Octet<Type>::kWords; ++i) {
+        if constexpr (kIs16Bit<Type>) {
+          largest.words[i] = MaxU16x2(largest.words[i], octet.words[i] & 0x7fff7fffu);
+        } else {
+          const uint32_t magnitude = octet.words[i] & 0x7fffffffu;
+          if (magnitude > largest.words[i]) largest.words[i] = magnitude;
+        }
+      }
+    }
+  }
+  // Bit i: column i has an outlier entry.
+  OCTAVO_DEVICE uint32_t Outliers(float threshold) const {
+    uint32_t bits = found;
+    if constexpr (!kViaHalf) {
+      OCTAVO_UNROLL
+      for (int i = 0; i < 8; ++i) {
+        if (IsOutlier(largest.at(i), threshold)) bits |= 1u << i;
+      }
+    }
+    return bits;
+  }
+};
+
+// Which of eight columns have an outlier entry in rows begin, begin + step, ... below end.
 template <class Type, bool kViaHalf>
 OCTAVO_DEVICE uint32_t FindInOctet(const Rows& rows, int32_t column, int32_t begin, int32_t end,
                                    int32_t step) {
-  uint32_t found = 0;
+  Magnitudes<Type, kViaHalf> magnitudes;
   for (int32_t row = begin; row < end; row += kFindUnroll * step) {
     Octet<Type> octets[kFindUnroll];
     OCTAVO_UNROLL
@@ -116,29 +169,32 @@ OCTAVO_DEVICE uint32_t FindInOctet(const Rows& rows, int32_t column, int32_t beg
       octets[r] = LoadOctet<Type>(rows, wanted < end ? wanted : row, column);
     }
     OCTAVO_UNROLL
-    for (int r = 0; r < kFindUnroll; ++r) {
-      OCTAVO_UNROLL
-      for (int i = 0; i < 8; ++i) {
-        if (IsOutlier(SeenAt<Type, kViaHalf>(octets[r], i), rows.threshold)) found |= 1u << i;
-      }
-    }
+    for (int r = 0; r < kFindUnroll; ++r) magnitudes.Add(octets[r], rows.threshold);
   }
-  return found;
+  return magnitudes.Outliers(rows.threshold);
 }
 
-// Block (i, p): columns from i * kFindColumns on, the p-th of grid_y parts of the rows. Writes
+// Block (i, p): kFindOctets octets, the p-th of grid_y parts of the rows. Writes
 // parts[p][column / 8]; every byte is written, so nothing need be cleared before.
 template <class Type, bool kViaHalf>
 OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kFindThreads, 1)
     FindOutliersKernel(Rows rows, uint8_t* parts, int32_t part_bytes) {
   AllowNextKernel();
-  WaitForPreviousKernel();
-  const int32_t column = BlockX() * kFindColumns + 8 * ThreadIdx();
-  if (column / 8 >= part_bytes) return;
+  uint8_t* const found = SharedMemory();  // [kFindGroups][kFindOctets]
+  const int octet = ThreadIdx() % kFindOctets, group = ThreadIdx() / kFindOctets;
+  const int32_t index = BlockX() * kFindOctets + octet;
   const int32_t begin = static_cast<int32_t>(int64_t{rows.tokens} * BlockY() / GridY());
   const int32_t end = static_cast<int32_t>(int64_t{rows.tokens} * (BlockY() + 1) / GridY());
-  parts[int64_t{BlockY()} * part_bytes + column / 8] =
-      static_cast<uint8_t>(FindInOctet<Type, kViaHalf>(rows, column, begin, end, 1));
+  WaitForPreviousKernel();
+  uint32_t bits = 0;
+  if (index < part_bytes)
+    bits = FindInOctet<Type, kViaHalf>(rows, 8 * index, begin + group, end, kFindGroups);
+  found[ThreadIdx()] = static_cast<uint8_t>(bits);
+  BlockSync();
+  if (group != 0 || index >= part_bytes) return;
+  OCTAVO_UNROLL
+  for (int g = 1; g < kFindGroups; ++g) bits |= found[g * kFindOctets + octet];
+  parts[int64_t{BlockY()} * part_bytes + index] = static_cast<uint8_t>(bits);
 }
 
 // ---- Ranges and codes ---------------------------------------------------------------------------
@@ -173,18 +229,22 @@ struct Encoding {
   int32_t* num_outlier_columns = nullptr;
 };
 
-// Eight columns' bits, from the combined mask where there is one.
+// Eight columns' bits: of the combined mask where there is one.
 OCTAVO_DEVICE uint32_t OutlierByte(const Encoding& e, const uint8_t* mask, int32_t index) {
   if (mask != nullptr) return mask[index];
   uint32_t byte = 0;
   for (int32_t p = 0; p < e.num_parts; ++p) byte |= e.parts[int64_t{p} * e.part_bytes + index];
   return byte;
 }
+OCTAVO_DEVICE uint32_t KeptByte(const Encoding& e, int32_t index) {
+  return e.kept != nullptr ? e.kept[index] : 0;
+}
 
 // The union of the parts, to shared memory. part_bytes is a multiple of 16.
-OCTAVO_DEVICE void CombineParts(const Encoding& e, uint8_t* mask) {
-  for (int32_t i = 16 * ThreadIdx(); i < e.part_bytes; i += 16 * kEncodeThreads) {
+OCTAVO_DEVICE void CombineParts(const Encoding& e, uint8_t* mask, int threads) {
+  for (int32_t i = 16 * ThreadIdx(); i < e.part_bytes; i += 16 * threads) {
     Vec16 combined = {{0, 0, 0, 0}};
+    OCTAVO_UNROLL_BY(8)
     for (int32_t p = 0; p < e.num_parts; ++p) {
       const Vec16 part = Load16(e.parts + int64_t{p} * e.part_bytes + i);
       OCTAVO_UNROLL
@@ -195,7 +255,8 @@ OCTAVO_DEVICE void CombineParts(const Encoding& e, uint8_t* mask) {
   BlockSync();
 }
 
-// The columns of the mask, ascending, by one warp; 32 columns to a lane at a time.
+// The columns of the mask less the kept ones, ascending, by one warp; 32 columns to a lane at a
+// time.
 OCTAVO_DEVICE void ListOutlierColumns(const Encoding& e, const uint8_t* mask) {
   const int32_t num_words = e.part_bytes / 4;
   int32_t count = 0;
@@ -204,8 +265,8 @@ OCTAVO_DEVICE void ListOutlierColumns(const Encoding& e, const uint8_t* mask) {
     uint32_t word = 0;
     if (index < num_words) {
       OCTAVO_UNROLL
-      for (int i = 0; i < 4; ++i) word |= OutlierByte(e, mask, 4 * index + i) << (8 * i);
-      if (e.kept != nullptr) word &= ~reinterpret_cast<const uint32_t*>(e.kept)[index];
+      for (int i = 0; i < 4; ++i)
+        word |= (OutlierByte(e, mask, 4 * index + i) & ~KeptByte(e, 4 * index + i)) << (8 * i);
     }
     if (Ballot(word != 0) == 0) continue;
     int32_t before = PopCount(word);  // inclusive prefix sum over the lanes
@@ -224,31 +285,103 @@ OCTAVO_DEVICE void ListOutlierColumns(const Encoding& e, const uint8_t* mask) {
   if (LaneIdx() == 0) *e.num_outlier_columns = count;
 }
 
-OCTAVO_DEVICE float MinOf(float a, float b) { return b < a ? b : a; }
-OCTAVO_DEVICE float MaxOf(float a, float b) { return b > a ? b : a; }
-
-// One row's warps, and what they share of the block's scratch memory.
+// The warps of one row, and what they share of the block's scratch memory.
 struct Team {
   int32_t warps;
   int32_t first_warp;  // in the block
   int32_t warp;        // this one, in the block
   int32_t lane;        // 0 .. 32 * warps - 1
-  float* scratch;      // [2 * kEncodeWarps]
+  float* scratch;      // [2 * warps of the block], two for each warp
 
-  // Combines values over the team; every thread of the block must call it.
-  template <class Combine>
-  OCTAVO_DEVICE float Reduce(float value, float* slots, Combine&& combine) const {
+  OCTAVO_DEVICE void Sync() const { NamedSync(1 + first_warp / warps, 32 * warps); }
+
+  // Over the team, whose threads all call it: lo becomes the smallest, hi the largest.
+  OCTAVO_DEVICE void ReduceRange(float* lo, float* hi) const {
     OCTAVO_UNROLL
-    for (int mask = 16; mask > 0; mask /= 2) value = combine(value, ShuffleXor(value, mask));
-    if (warps == 1) return value;
-    if (LaneIdx() == 0) slots[warp] = value;
-    BlockSync();
-    value = slots[first_warp];
-    for (int32_t w = 1; w < warps; ++w) value = combine(value, slots[first_warp + w]);
-    BlockSync();
-    return value;
+    for (int mask = 16; mask > 0; mask /= 2) {
+      *lo = MinF(*lo, ShuffleXor(*lo, mask));
+      *hi = MaxF(*hi, ShuffleXor(*hi, mask));
+    }
+    if (warps == 1) return;
+    if (LaneIdx() == 0) {
+      scratch[2 * warp] = *lo;
+      scratch[2 * warp + 1] = *hi;
+    }
+    Sync();
+    for (int32_t w = first_warp; w < first_warp + warps; ++w) {
+      *lo = MinF(*lo, scratch[2 * w]);
+      *hi = MaxF(*hi, scratch[2 * w + 1]);
+    }
+    Sync();
+  }
+  OCTAVO_DEVICE int32_t ReduceSum(int32_t sum) const {
+    OCTAVO_UNROLL
+    for (int mask = 16; mask > 0; mask /= 2) sum += ShuffleXor(sum, mask);
+    if (warps == 1) return sum;
+    int32_t* const sums = reinterpret_cast<int32_t*>(scratch);
+    if (LaneIdx() == 0) sums[2 * warp] = sum;
+    Sync();
+    sum = 0;
+    for (int32_t w = first_warp; w < first_warp + warps; ++w) sum += sums[2 * w];
+    Sync();
+    return sum;
   }
 };
+
+// The range of values that no mask concerns.
+template <class Type, bool kViaHalf>
+struct PlainRange {
+  uint32_t low_pair = 0, high_pair = 0;
+  float lo = 0, hi = 0;
+
+  OCTAVO_DEVICE void Add(const Octet<Type>& octet) {
+    if constexpr (kIs16Bit<Type> && !kViaHalf) {
+      OCTAVO_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        low_pair = MinPair<Type::kIsHalf>(low_pair, octet.words[i]);
+        high_pair = MaxPair<Type::kIsHalf>(high_pair, octet.words[i]);
+      }
+    } else {
+      OCTAVO_UNROLL
+      for (int i = 0; i < 8; ++i) AddValue(octet.template SeenAt<kViaHalf>(i));
+    }
+  }
+  OCTAVO_DEVICE void AddValue(float value) {
+    lo = MinF(lo, value);
+    hi = MaxF(hi, value);
+  }
+  OCTAVO_DEVICE void Close() {
+    if constexpr (kIs16Bit<Type> && !kViaHalf) {
+      AddValue(Type::Widen(low_pair & 0xffffu));
+      AddValue(Type::Widen(low_pair >> 16));
+      AddValue(Type::Widen(high_pair & 0xffffu));
+      AddValue(Type::Widen(high_pair >> 16));
+    }
+  }
+};
+
+// Codes of eight values, none of them in G: EncodeValue in fewer instructions. Clamping to integers
+// and rounding may change places; adding 1.5 * 2^23 rounds to nearest even and leaves the integer
+// in the lowest bits.
+template <class Type, bool kViaHalf>
+OCTAVO_DEVICE void EncodePlain(const Octet<Type>& octet, const RowGrid& grid,
+                               uint32_t (&packed)[2]) {
+  const float low = IntToFloat(grid.low - grid.zero_point);
+  const float high = IntToFloat(grid.high - grid.zero_point);
+  const uint32_t zero_points = static_cast<uint32_t>(grid.zero_point) * 0x01010101u;
+  OCTAVO_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    uint32_t code[4];
+    OCTAVO_UNROLL
+    for (int j = 0; j < 4; ++j) {
+      const float value = MulRn(octet.template SeenAt<kViaHalf>(4 * i + j), grid.inverse_step);
+      code[j] = FloatBits(AddRn(MinF(MaxF(value, low), high), 0x1.8p23f));
+    }
+    const uint32_t bytes =
+        PickBytes(PickBytes(code[0], code[1], 0x0040), PickBytes(code[2], code[3], 0x0040), 0x5410);
+    packed[i] = AddBytes(bytes, zero_points);
+  }
+}
 
 template <class Type, int kOctets, bool kViaHalf>
 OCTAVO_DEVICE void EncodeRow(const Encoding& e, const Team& team, const uint8_t* mask, int32_t row,
@@ -256,98 +389,92 @@ OCTAVO_DEVICE void EncodeRow(const Encoding& e, const Team& team, const uint8_t*
   // kOctets = 0: longer rows than registers hold; read twice.
   constexpr int kHeld = kOctets == 0 ? 1 : kOctets;
   const int32_t threads = 32 * team.warps;
-  const int32_t num_octets = e.part_bytes;
+  const int32_t num_octets = has_row ? e.part_bytes : 0;
   const int32_t rounds = kOctets == 0 ? (num_octets + threads - 1) / threads : kOctets;
   Octet<Type> held[kHeld] = {};
   const auto index_of = [&](int32_t i) { return i * threads + team.lane; };
-  const auto masks_of = [&](int32_t index, uint32_t* for_range, uint32_t* for_codes) {
-    const uint32_t outlier = OutlierByte(e, mask, index);
-    const uint32_t kept = e.kept != nullptr ? e.kept[index] : 0;
-    *for_range = kept | (e.range_by_column ? outlier : 0);
-    *for_codes = kept | (e.by_entry ? 0 : outlier);
+  const auto load = [&](int32_t i) -> const Octet<Type>& {
+    if constexpr (kOctets == 0) {
+      held[0] = LoadOctet<Type>(e.rows, row, 8 * index_of(i));
+      return held[0];
+    } else {
+      return held[i];
+    }
   };
-
   if constexpr (kOctets > 0) {
-    if (has_row) {
-      OCTAVO_UNROLL
-      for (int i = 0; i < kHeld; ++i) {
-        if (index_of(i) < num_octets) held[i] = LoadOctet<Type>(e.rows, row, 8 * index_of(i));
-      }
+    OCTAVO_UNROLL
+    for (int i = 0; i < kHeld; ++i) {
+      if (index_of(i) < num_octets) held[i] = LoadOctet<Type>(e.rows, row, 8 * index_of(i));
     }
   }
-  float lo = 0, hi = 0;
+
+  PlainRange<Type, kViaHalf> range;
   if (e.step == Step::kEncodeOnly) {
     if (has_row) {
-      lo = e.range_lo[row];
-      hi = e.range_hi[row];
+      range.lo = e.range_lo[row];
+      range.hi = e.range_hi[row];
     }
   } else {
-    if (has_row) {
-      OCTAVO_UNROLL
-      for (int i = 0; i < rounds; ++i) {
-        const int32_t index = index_of(i);
-        if (index >= num_octets) continue;
-        if constexpr (kOctets == 0) held[0] = LoadOctet<Type>(e.rows, row, 8 * index);
-        uint32_t excluded = 0, unused = 0;
-        masks_of(index, &excluded, &unused);
-        OCTAVO_UNROLL
-        for (int j = 0; j < 8; ++j) {
-          float value = SeenAt<Type, kViaHalf>(held[kOctets == 0 ? 0 : i], j);
-          if (((excluded >> j) & 1u) || IsOutlier(value, e.rows.threshold)) value = 0;
-          lo = MinOf(lo, value);
-          hi = MaxOf(hi, value);
-        }
-      }
-    }
-    lo = team.Reduce(lo, team.scratch, [](float a, float b) { return MinOf(a, b); });
-    hi = team.Reduce(hi, team.scratch, [](float a, float b) { return MaxOf(a, b); });
-  }
-  if (e.step == Step::kRangeOnly) {
-    if (has_row && team.lane == 0) {
-      e.range_lo[row] = lo;
-      e.range_hi[row] = hi;
-    }
-    return;
-  }
-
-  const RowGrid grid = MakeRowGrid(lo, hi, e.symmetric);
-  int32_t sum = 0;
-  if (has_row) {
     OCTAVO_UNROLL
     for (int i = 0; i < rounds; ++i) {
       const int32_t index = index_of(i);
       if (index >= num_octets) continue;
-      if constexpr (kOctets == 0) held[0] = LoadOctet<Type>(e.rows, row, 8 * index);
-      uint32_t unused = 0, excluded = 0;
-      masks_of(index, &unused, &excluded);
-      uint32_t packed[2] = {0, 0};
+      const Octet<Type>& octet = load(i);
+      const uint32_t outlier = OutlierByte(e, mask, index), kept = KeptByte(e, index);
+      if ((outlier | kept) == 0) {
+        range.Add(octet);
+        continue;
+      }
+      const uint32_t excluded = kept | (e.range_by_column ? outlier : 0);
       OCTAVO_UNROLL
       for (int j = 0; j < 8; ++j) {
-        float value = SeenAt<Type, kViaHalf>(held[kOctets == 0 ? 0 : i], j);
+        const float value = octet.template SeenAt<kViaHalf>(j);
+        if (!((excluded >> j) & 1u) && !IsOutlier(value, e.rows.threshold)) range.AddValue(value);
+      }
+    }
+    range.Close();
+    team.ReduceRange(&range.lo, &range.hi);
+  }
+  if (e.step == Step::kRangeOnly) {
+    if (has_row && team.lane == 0) {
+      e.range_lo[row] = range.lo;
+      e.range_hi[row] = range.hi;
+    }
+    return;
+  }
+
+  const RowGrid grid = MakeRowGrid(range.lo, range.hi, e.symmetric);
+  int32_t sum = 0;
+  OCTAVO_UNROLL
+  for (int i = 0; i < rounds; ++i) {
+    const int32_t index = index_of(i);
+    if (index >= num_octets) continue;
+    const Octet<Type>& octet = load(i);
+    const uint32_t outlier = OutlierByte(e, mask, index), kept = KeptByte(e, index);
+    uint32_t packed[2] = {0, 0};
+    if ((outlier | kept) == 0 && 8 * index + 8 <= e.rows.in_features) {
+      EncodePlain<Type, kViaHalf>(octet, grid, packed);
+    } else {
+      const uint32_t excluded = kept | (e.by_entry ? 0 : outlier);
+      OCTAVO_UNROLL
+      for (int j = 0; j < 8; ++j) {
+        float value = octet.template SeenAt<kViaHalf>(j);
         if (((excluded >> j) & 1u) || IsOutlier(value, e.rows.threshold)) value = 0;
         // Past in_features stands 0, whatever the code of the value 0 is.
         const int32_t code = 8 * index + j < e.rows.in_features ? EncodeValue(value, grid) : 0;
-        sum += code;
         packed[j / 4] |= (static_cast<uint32_t>(code) & 0xffu) << (8 * (j % 4));
       }
-      uint32_t* const target =
-          reinterpret_cast<uint32_t*>(e.codes + int64_t{row} * e.code_stride + 8 * index);
-      target[0] = packed[0];
-      target[1] = packed[1];
     }
+    OCTAVO_UNROLL
+    for (int j = 0; j < 2; ++j)
+      sum = e.symmetric ? SumBytes<true>(packed[j], sum) : SumBytes<false>(packed[j], sum);
+    struct alignas(8) EightCodes {
+      uint32_t words[2];
+    };
+    *reinterpret_cast<EightCodes*>(e.codes + int64_t{row} * e.code_stride + 8 * index) =
+        EightCodes{{packed[0], packed[1]}};
   }
-  // Sums of 2^23 codes fit int32, and every partial sum fits too: they are exact as bits of floats
-  // are not, so they travel as int32.
-  OCTAVO_UNROLL
-  for (int m = 16; m > 0; m /= 2) sum += ShuffleXor(sum, m);
-  int32_t* const sums = reinterpret_cast<int32_t*>(team.scratch);
-  if (team.warps > 1) {
-    if (LaneIdx() == 0) sums[team.warp] = sum;
-    BlockSync();
-    sum = 0;
-    for (int32_t w = 0; w < team.warps; ++w) sum += sums[team.first_warp + w];
-    BlockSync();
-  }
+  sum = team.ReduceSum(sum);
   if (has_row && team.lane == 0) {
     e.scale[row] = grid.scale;
     e.zero_point[row] = grid.zero_point;
@@ -355,68 +482,68 @@ OCTAVO_DEVICE void EncodeRow(const Encoding& e, const Team& team, const uint8_t*
   }
 }
 
-// The rows of one block: every row_blocks-th group of as many rows as the block has teams.
+// Blocks 0 .. row_blocks - 1 take as many rows at a time as they have teams; one more lists the
+// outlier columns.
 template <class Type, int kOctets, bool kViaHalf>
-OCTAVO_DEVICE void EncodeRows(const Encoding& e, float* scratch, const uint8_t* mask) {
-  const int32_t teams = kEncodeWarps / e.row_warps;
-  const int32_t warp = WarpIdx(), first_warp = warp / e.row_warps * e.row_warps;
-  const Team team{e.row_warps, first_warp, warp, ThreadIdx() - 32 * first_warp, scratch};
-  for (int32_t begin = BlockX() * teams; begin < e.rows.tokens; begin += e.row_blocks * teams) {
-    const int32_t row = begin + first_warp / e.row_warps;
-    EncodeRow<Type, kOctets, kViaHalf>(e, team, mask, row, row < e.rows.tokens);
-  }
-}
-
-// Blocks 0 .. row_blocks - 1 encode; one more lists the outlier columns.
-template <class Type, int kOctets, bool kViaHalf>
-OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 1) EncodeRowsKernel(Encoding e) {
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(32 * kEncodeWarps, 2) EncodeRowsKernel(Encoding e) {
   AllowNextKernel();
   WaitForPreviousKernel();
   float* const scratch = reinterpret_cast<float*>(SharedMemory());
   uint8_t* const shared_mask = SharedMemory() + kScratchBytes;
   const uint8_t* const mask = e.shared_mask ? shared_mask : nullptr;
-  if (e.shared_mask) CombineParts(e, shared_mask);
-  if (BlockX() < e.row_blocks) {
-    EncodeRows<Type, kOctets, kViaHalf>(e, scratch, mask);
-  } else if (e.step != Step::kRangeOnly && WarpIdx() == 0) {
-    ListOutlierColumns(e, mask);
+  const int32_t warp = WarpIdx();
+  if (e.shared_mask) CombineParts(e, shared_mask, 32 * kEncodeWarps);
+  if (BlockX() == e.row_blocks) {
+    if (e.step != Step::kRangeOnly && warp == 0) ListOutlierColumns(e, mask);
+    return;
+  }
+  const int32_t teams = kEncodeWarps / e.row_warps, first_warp = warp / e.row_warps * e.row_warps;
+  const Team team{e.row_warps, first_warp, warp, ThreadIdx() - 32 * first_warp, scratch};
+  for (int64_t begin = int64_t{BlockX()} * teams; begin < e.rows.tokens;
+       begin += int64_t{e.row_blocks} * teams) {
+    const int64_t row = begin + first_warp / e.row_warps;
+    EncodeRow<Type, kOctets, kViaHalf>(e, team, mask, static_cast<int32_t>(row),
+                                       row < e.rows.tokens);
   }
 }
 
-// Few rows: everything in one launch of one cluster, whose barrier stands between the search and
-// the codes. Each block searches every row_blocks-th row.
+// Few rows in one launch: every block searches all rows, block i < tokens encodes row i, and the
+// last block lists the outlier columns.
 template <class Type, int kOctets, bool kViaHalf>
-OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 1)
-    QuantizeFewKernel(Encoding e, uint8_t* parts) {
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(32 * kFewWarps, 1) QuantizeFewKernel(Encoding e) {
   AllowNextKernel();
   WaitForPreviousKernel();
   float* const scratch = reinterpret_cast<float*>(SharedMemory());
   uint8_t* const mask = SharedMemory() + kScratchBytes;
-  for (int32_t index = ThreadIdx(); index < e.part_bytes; index += kEncodeThreads) {
-    parts[int64_t{BlockX()} * e.part_bytes + index] = static_cast<uint8_t>(
-        FindInOctet<Type, kViaHalf>(e.rows, 8 * index, BlockX(), e.rows.tokens, e.row_blocks));
+  for (int32_t index = ThreadIdx(); index < e.part_bytes; index += 32 * kFewWarps) {
+    mask[index] =
+        static_cast<uint8_t>(FindInOctet<Type, kViaHalf>(e.rows, 8 * index, 0, e.rows.tokens, 1));
   }
-  ClusterSync();
-  CombineParts(e, mask);
-  EncodeRows<Type, kOctets, kViaHalf>(e, scratch, mask);
-  // The block with the fewest rows.
-  if (BlockX() == e.row_blocks - 1 && WarpIdx() == kEncodeWarps - 1) ListOutlierColumns(e, mask);
+  BlockSync();
+  const int32_t warp = WarpIdx();
+  if (BlockX() < e.rows.tokens) {
+    const Team team{kFewWarps, 0, warp, ThreadIdx(), scratch};
+    EncodeRow<Type, kOctets, kViaHalf>(e, team, mask, BlockX(), true);
+  } else if (warp == 0) {
+    ListOutlierColumns(e, mask);
+  }
 }
 
 // One range over all rows: methods tensor-wise and zeropoint-tensor. One block.
-OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 1)
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(32 * kEncodeWarps, 1)
     MergeRangesKernel(float* range_lo, float* range_hi, int32_t tokens) {
   AllowNextKernel();
   WaitForPreviousKernel();
+  constexpr int32_t kThreads = 32 * kEncodeWarps;
   float lo = 0, hi = 0;
-  for (int32_t row = ThreadIdx(); row < tokens; row += kEncodeThreads) {
-    lo = MinOf(lo, range_lo[row]);
-    hi = MaxOf(hi, range_hi[row]);
+  for (int32_t row = ThreadIdx(); row < tokens; row += kThreads) {
+    lo = MinF(lo, range_lo[row]);
+    hi = MaxF(hi, range_hi[row]);
   }
-  const Team team{kEncodeWarps, 0, WarpIdx(), ThreadIdx(), reinterpret_cast<float*>(SharedMemory())};
-  lo = team.Reduce(lo, team.scratch, [](float a, float b) { return MinOf(a, b); });
-  hi = team.Reduce(hi, team.scratch, [](float a, float b) { return MaxOf(a, b); });
-  for (int32_t row = ThreadIdx(); row < tokens; row += kEncodeThreads) {
+  const Team team{kEncodeWarps, 0, WarpIdx(), ThreadIdx(),
+                  reinterpret_cast<float*>(SharedMemory())};
+  team.ReduceRange(&lo, &hi);
+  for (int32_t row = ThreadIdx(); row < tokens; row += kThreads) {
     range_lo[row] = lo;
     range_hi[row] = hi;
   }
@@ -441,24 +568,22 @@ CudaStatus WithOctets(int32_t octets, Body&& body) {
   }
 }
 
-// How a row is spread: octets for each thread, and warps. Few rows get many warps each.
-struct RowSpread {
+// The fewest of these that hold a row over so many warps; 0 where eight are too few.
+int32_t OctetsFor(int32_t num_octets, int32_t warps) {
+  for (const int32_t octets : {1, 2, 4, 8}) {
+    if (num_octets <= 32 * warps * octets) return octets;
+  }
+  return 0;
+}
+
+// Warps for each row: as few as hold it, more where rows are too few to fill the device.
+int32_t RowWarps(int32_t num_octets, int32_t tokens, int32_t multiprocessors) {
   int32_t warps = 1;
-  int32_t octets = 0;
-};
-RowSpread SpreadRow(int32_t num_octets, int32_t tokens, int32_t multiprocessors) {
-  RowSpread spread;
-  // Enough warps on every multiprocessor, as long as a thread has something to do.
-  while (spread.warps < kEncodeWarps && int64_t{tokens} * spread.warps < 16 * multiprocessors &&
-         num_octets > 32 * spread.warps) {
-    spread.warps *= 2;
-  }
-  while (spread.warps < kEncodeWarps && num_octets > 8 * 32 * spread.warps) spread.warps *= 2;
-  const int32_t needed = (num_octets + 32 * spread.warps - 1) / (32 * spread.warps);
-  for (const int32_t octets : {8, 4, 2, 1}) {
-    if (octets >= needed) spread.octets = octets;
-  }
-  return spread;
+  while (warps < kEncodeWarps && OctetsFor(num_octets, warps) == 0) warps *= 2;
+  while (warps < kEncodeWarps && int64_t{tokens} * warps < 16 * multiprocessors &&
+         num_octets > 32 * warps)
+    warps *= 2;
+  return warps;
 }
 
 Rows RowsOf(const QuantizeCall& call, size_t element_bytes) {
@@ -498,43 +623,46 @@ Encoding EncodingOf(const QuantizeCall& call, const Rows& rows) {
 }
 
 template <class Type, bool kViaHalf>
+CudaStatus RunFew(const Encoding& e, void* stream) {
+  LaunchConfig config;
+  config.grid_x = static_cast<uint32_t>(e.rows.tokens + 1);
+  config.threads = 32 * kFewWarps;
+  config.shared_bytes = kScratchBytes + static_cast<size_t>(e.part_bytes);
+  config.overlap = true;
+  return WithOctets(OctetsFor(e.part_bytes, kFewWarps), [&](auto octets) {
+    return Launch(config, stream, QuantizeFewKernel<Type, octets(), kViaHalf>, e);
+  });
+}
+
+template <class Type, bool kViaHalf>
 CudaStatus Run(const QuantizeCall& call, void* stream) {
   const Rows rows = RowsOf(call, sizeof(typename Type::Bits));
   Encoding e = EncodingOf(call, rows);
-  const RowSpread spread = SpreadRow(e.part_bytes, rows.tokens, call.multiprocessors);
-  e.row_warps = spread.warps;
-  const int32_t teams = kEncodeWarps / e.row_warps;
-  LaunchConfig config;
-  config.threads = kEncodeThreads;
-  config.shared_bytes = kScratchBytes + (e.shared_mask ? e.part_bytes : 0);
-  config.overlap = true;
-
-  if (call.has_clusters && e.shared_mask && rows.tokens <= kMaxRowsOfOneCluster &&
-      call.options.range_over == kernels::RangeOver::kRow) {
-    e.row_blocks = std::min(rows.tokens, kMaxCluster);
-    while (e.row_blocks & (e.row_blocks - 1)) --e.row_blocks;  // cluster sizes are powers of two
-    e.num_parts = e.row_blocks;
-    config.grid_x = config.cluster = static_cast<uint32_t>(e.row_blocks);
-    return WithOctets(spread.octets, [&](auto octets) {
-      return Launch(config, stream, QuantizeFewKernel<Type, octets(), kViaHalf>, e,
-                    call.pieces.parts);
-    });
-  }
+  if (rows.tokens <= kMaxFewRows && int64_t{rows.tokens} * rows.in_features <= kMaxFewElements &&
+      e.shared_mask && call.options.range_over == kernels::RangeOver::kRow)
+    return RunFew<Type, kViaHalf>(e, stream);
 
   LaunchConfig find;
-  find.grid_x = static_cast<uint32_t>((e.part_bytes + kFindThreads - 1) / kFindThreads);
+  find.grid_x = static_cast<uint32_t>((e.part_bytes + kFindOctets - 1) / kFindOctets);
   find.grid_y = static_cast<uint32_t>(e.num_parts);
   find.threads = kFindThreads;
+  find.shared_bytes = kFindThreads;
   find.overlap = true;
   if (find.grid_x != 0) {
     OCTAVO_RETURN_IF_FAILED(Launch(find, stream, FindOutliersKernel<Type, kViaHalf>, rows,
                                    call.pieces.parts, e.part_bytes));
   }
+  e.row_warps = RowWarps(e.part_bytes, rows.tokens, call.multiprocessors);
+  const int32_t teams = kEncodeWarps / e.row_warps;
   e.row_blocks = std::min((rows.tokens + teams - 1) / teams, 4 * call.multiprocessors);
+  LaunchConfig config;
   config.grid_x = static_cast<uint32_t>(e.row_blocks + 1);
+  config.threads = 32 * kEncodeWarps;
+  config.shared_bytes = kScratchBytes + (e.shared_mask ? static_cast<size_t>(e.part_bytes) : 0);
+  config.overlap = true;
   const auto encode = [&](Step step) {
     e.step = step;
-    return WithOctets(spread.octets, [&](auto octets) {
+    return WithOctets(OctetsFor(e.part_bytes, e.row_warps), [&](auto octets) {
       return Launch(config, stream, EncodeRowsKernel<Type, octets(), kViaHalf>, e);
     });
   };
@@ -542,7 +670,7 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
 
   OCTAVO_RETURN_IF_FAILED(encode(Step::kRangeOnly));
   LaunchConfig merge;
-  merge.threads = kEncodeThreads;
+  merge.threads = 32 * kEncodeWarps;
   merge.shared_bytes = kScratchBytes;
   merge.overlap = true;
   OCTAVO_RETURN_IF_FAILED(
@@ -552,17 +680,19 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
 
 template <class Type>
 CudaStatus Run(const QuantizeCall& call, void* stream) {
-  return call.options.via_fp16 ? Run<Type, true>(call, stream) : Run<Type, false>(call, stream);
+  if constexpr (!std::is_same_v<Type, Half>) {  // fp16 is seen as it is
+    if (call.options.via_fp16) return Run<Type, true>(call, stream);
+  }
+  return Run<Type, false>(call, stream);
 }
 
 // Parts of the rows in the search: enough blocks to fill a device, few enough that putting their
-// masks together costs nothing.
+// masks together costs little.
 size_t PartsOf(size_t tokens, size_t in_features) {
-  const size_t column_blocks = (in_features + kFindColumns - 1) / kFindColumns;
-  const size_t wanted =
-      std::min<size_t>(32, std::max<size_t>(1, 264 / std::max<size_t>(1, column_blocks)));
-  return std::max(std::min(wanted, (tokens + kFindUnroll - 1) / kFindUnroll),
-                  std::min<size_t>(tokens, kMaxCluster));
+  constexpr size_t kBlocks = 264;
+  const size_t columns = kernels::CudaCodeStride(in_features) / (8 * kFindOctets) + 1;
+  const size_t parts = std::min<size_t>(kMaxParts, std::max<size_t>(1, kBlocks / columns));
+  return std::min(parts, tokens / (kFindGroups * kFindUnroll) + 1);
 }
 
 }  // namespace

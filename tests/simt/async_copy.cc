@@ -76,7 +76,7 @@ void CpAsyncWait(int pending) {
   Thread& thread = ThisMachine().current();
   while (thread.groups.size() > static_cast<size_t>(pending)) {
     for (const CpAsyncCopy& copy : thread.groups.front()) Copy(copy);
-    thread.groups.pop_front();
+    thread.groups.erase(thread.groups.begin());
   }
 }
 

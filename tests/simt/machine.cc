@@ -183,9 +183,25 @@ Thread* Machine::PickLane(Warp& warp) {
   return &warp.lanes[lane];
 }
 
+// Whole launches with equal chances for all warps would hardly ever let one be as late as it may
+// be.
+void Machine::PickSlowOnes(uint32_t warps_per_block) {
+  tma_is_slow_ = Random(2) == 0;
+  const uint32_t num_warps = static_cast<uint32_t>(warps_.size());
+  // In units of a warp, a warp group or a block; or none at all.
+  const uint32_t units[] = {1, 1, 4, warps_per_block, num_warps};
+  const uint32_t unit = units[Random(5)];
+  const uint32_t share = 1 + Random(3);  // of 4
+  for (uint32_t first = 0; unit < num_warps && first < num_warps; first += unit) {
+    const bool is_slow = Random(4) < share;
+    for (uint32_t i = first; i < std::min(first + unit, num_warps); ++i)
+      warps_[i].is_slow = is_slow;
+  }
+}
+
 Thread* Machine::PickNext() {
-  for (;;) {
-    if (!tma_copies_.empty() && Random(4) == 0) {
+  for (bool is_stuck = false;; is_stuck = true) {
+    if (!tma_copies_.empty() && (is_stuck || (!tma_is_slow_ && Random(4) == 0))) {
       const size_t chosen = Random(static_cast<uint32_t>(tma_copies_.size()));
       const TmaCopy copy = tma_copies_[chosen];
       tma_copies_[chosen] = tma_copies_.back();
@@ -193,13 +209,16 @@ Thread* Machine::PickNext() {
       LandTma(*this, copy);
     }
     // Mostly stays with the warp, which is quick, and leaves it now and then even so.
-    if (current_ != nullptr && current_->warp->ready != 0 && Random(8) != 0)
+    if (current_ != nullptr && current_->warp->ready != 0 && !current_->warp->is_slow &&
+        Random(8) != 0)
       return PickLane(*current_->warp);
     const uint32_t num_warps = static_cast<uint32_t>(warps_.size());
     const uint32_t first = Random(num_warps);
-    for (uint32_t i = 0; i < num_warps; ++i) {
-      Warp& warp = warps_[(first + i) % num_warps];
-      if (warp.ready != 0) return PickLane(warp);
+    for (const bool is_slow : {false, true}) {
+      for (uint32_t i = 0; i < num_warps; ++i) {
+        Warp& warp = warps_[(first + i) % num_warps];
+        if (warp.ready != 0 && warp.is_slow == is_slow) return PickLane(warp);
+      }
     }
     if (!waiting_for_previous_.empty()) {
       RunPrevious();
@@ -305,6 +324,7 @@ void Machine::PrepareCluster(const LaunchShape& shape, uint32_t first_block) {
   tma_copies_.clear();
   waiting_for_previous_.clear();
   live_threads_ = static_cast<int>(num_threads);
+  PickSlowOnes(shape.threads / kWarpSize);
 
   for (uint32_t rank = 0; rank < shape.cluster; ++rank) {
     Block& block = blocks_[rank];

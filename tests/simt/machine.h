@@ -63,7 +63,7 @@ struct Thread {
   uint32_t mbarrier_offset = 0;
   bool at_mbarrier = false;
   std::vector<CpAsyncCopy> open_group;
-  std::deque<std::vector<CpAsyncCopy>> groups;
+  std::vector<std::vector<CpAsyncCopy>> groups;
 };
 
 struct Warp {
@@ -72,6 +72,7 @@ struct Warp {
   Thread* lanes = nullptr;
   int idx = 0;
   uint32_t ready = kAllLanes;  // can run; the running lane is not among them
+  bool is_slow = false;        // runs only when no other warp can
   uint32_t exited = 0;
   // The warp-wide operation that lanes have come to, and what each brought.
   uint32_t arrived = 0;
@@ -202,6 +203,7 @@ class Machine {
   static void ThreadMain();
   bool RunCluster(const LaunchShape& shape, uint32_t first_block);
   void PrepareCluster(const LaunchShape& shape, uint32_t first_block);
+  void PickSlowOnes(uint32_t warps_per_block);
   Thread* PickNext();
   Thread* PickLane(Warp& warp);
   void SwitchToNext(bool ends);
@@ -221,6 +223,7 @@ class Machine {
   std::vector<Block> blocks_;
   Barrier cluster_barrier_;
   std::vector<TmaCopy> tma_copies_;
+  bool tma_is_slow_ = false;  // copies land only when no warp can run
   std::vector<Thread*> waiting_for_previous_;
   int live_threads_ = 0;
   std::string failure_;

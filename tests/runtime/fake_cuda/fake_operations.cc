@@ -13,12 +13,6 @@
 #include "kernels/cuda/error.h"
 #include "tests/runtime/fake_cuda/fake_device.h"
 
-#define OCTAVO_RETURN_IF_FAILED(expression)                     \
-  do {                                                          \
-    const CudaStatus octavo_status = (expression);              \
-    if (octavo_status != CudaStatus::kOk) return octavo_status; \
-  } while (false)
-
 namespace octavo::testing {
 namespace {
 
@@ -62,7 +56,7 @@ CudaStatus CheckKept(int32_t device, const CudaKeptColumns& kept, size_t in_feat
     return kept.mask == nullptr ? CudaStatus::kOk
                                 : Fail(CudaStatus::kInvalidArgument, "a mask of no kept columns");
   }
-  const size_t words = (in_features + 63) / 64;
+  const size_t words = CudaCodeStride(in_features) / 64;
   OCTAVO_RETURN_IF_FAILED(CheckArray(device, kept.mask, words * sizeof(uint64_t), "kept.mask"));
   std::vector<uint64_t> mask(words);
   for (size_t i = 0; i < kept.count; ++i) {
