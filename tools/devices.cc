@@ -2,12 +2,12 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <fstream>
 #include <memory>
 
 #include "octavo/device.h"
 #include "octavo/thread_pool.h"
 #include "tools/command.h"
+#include "tools/cpu_model.h"
 #include "tools/json.h"
 #include "tools/table.h"
 #include "tools/text.h"
@@ -19,15 +19,6 @@ constexpr const char* kExamples = R"(Examples:
   octavo devices
   OCTAVO_CPU=portable octavo devices          what would be chosen then
   octavo devices --json | jq '.backends[] | select(.usable) | .name')";
-
-std::string CpuModel() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    const size_t colon = line.find(": ");
-    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
-  }
-  return "unknown";
-}
 
 int64_t OnlineCpus() { return sysconf(_SC_NPROCESSORS_ONLN); }
 

@@ -273,14 +273,15 @@ OCTAVO_DEVICE void AddTerms(const SideBuffer<kRows, kCols>& buffer, bool half, i
   };
   const Four upper = four(buffer.x_terms(), row), lower = four(buffer.x_terms(), row + 8);
   const uint32_t a[4] = {upper.words[0], lower.words[0], upper.words[1], lower.words[1]};
-  OCTAVO_UNROLL
-  for (int group = 0; group < kGroups; ++group) {
-    const Four w = four(buffer.w_terms(), tile_col + 8 * group + LaneIdx() / 4);
-    if (half) {
-      MmaF16(value[group], a, w.words);
-    } else {
-      MmaBF16(value[group], a, w.words);
-    }
+  const auto for_groups = [&](auto&& multiply) {
+    OCTAVO_UNROLL
+    for (int group = 0; group < kGroups; ++group)
+      multiply(value[group], four(buffer.w_terms(), tile_col + 8 * group + LaneIdx() / 4));
+  };
+  if (half) {
+    for_groups([&](float(&sum)[4], const Four& w) { MmaF16(sum, a, w.words); });
+  } else {
+    for_groups([&](float(&sum)[4], const Four& w) { MmaBF16(sum, a, w.words); });
   }
 }
 

@@ -70,6 +70,7 @@ kernels::CudaTable MakeTable() {
       .multiply_workspace_bytes = MultiplyWorkspaceBytes,
       .quantize = OnDevice<Quantize>::Call,
       .multiply = OnDevice<Multiply>::Call,
+      .forward = OnDevice<Forward>::Call,
       .accumulate = OnDevice<Accumulate>::Call,
       .product_name = ProductName,
   };

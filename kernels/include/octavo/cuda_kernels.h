@@ -146,6 +146,10 @@ struct CudaTable {
   CudaStatus (*multiply)(int32_t device, const CudaActivations& quantized, const CudaLinear& linear,
                          const OutputView& y, void* workspace, size_t workspace_bytes,
                          void* stream);
+  // Both in one, with quantize's workspace and the bits of both: for very few tokens one kernel.
+  CudaStatus (*forward)(int32_t device, const ActivationView& x, const ActivationOptions& options,
+                        const CudaLinear& linear, const OutputView& y, void* workspace,
+                        size_t workspace_bytes, void* stream);
   // For the tests: acc [tokens][out_features], by the same kernels with another epilogue.
   CudaStatus (*accumulate)(int32_t device, const CudaActivations& quantized,
                            const CudaLinear& linear, int64_t* acc, void* workspace,
