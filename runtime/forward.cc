@@ -1,23 +1,19 @@
 // Quantize, Multiply and Forward: what was given is checked, then the device's backend called.
 // Nothing here allocates when the call brings a workspace, except the object that Quantize returns.
+#include "runtime/forward.h"
+
 #include <utility>
 
-#include "octavo/linear.h"
-#include "runtime/checks.h"
-#include "runtime/state.h"
+#include "runtime/slice.h"
 #include "runtime/translate.h"
 
 namespace octavo {
-namespace {
-
-constexpr size_t kImpossible = SIZE_MAX;
 
 size_t Sum(size_t a, size_t b) {
   size_t sum = 0;
   return __builtin_add_overflow(a, b, &sum) ? kImpossible : sum;
 }
 
-// So that what comes after is aligned too.
 size_t RoundUp(size_t bytes, size_t alignment) {
   const size_t padded = Sum(bytes, alignment - 1);
   return padded == kImpossible ? kImpossible : padded / alignment * alignment;
@@ -25,7 +21,6 @@ size_t RoundUp(size_t bytes, size_t alignment) {
 
 const Backend& BackendOf(const PreparedLinear& linear) { return *linear.state().backend; }
 
-// The message's context is made only where there is a message.
 Status InLinear(Status status, const PreparedLinear& linear) {
   if (status.ok()) return status;
   return status.WithContext("linear \"" + linear.linear().name() + "\"");
@@ -40,12 +35,6 @@ kernels::OutputView ToOutput(const TensorView& y) {
   return {y.data, *ToKernels(y.dtype), static_cast<size_t>(y.rows > 1 ? y.row_stride : y.columns)};
 }
 
-struct QuantizeCall {
-  kernels::ActivationView x;
-  kernels::ActivationOptions options;
-  kernels::ParallelFor parallel;
-};
-
 Result<QuantizeCall> CheckQuantize(const PreparedLinear& linear, const ConstTensorView& x,
                                    const QuantizeOptions& options, const Execution& execution) {
   OCTAVO_RETURN_IF_ERROR(CheckView(x, "x", linear.in_features(), "in_features", linear.device()));
@@ -57,29 +46,6 @@ Result<QuantizeCall> CheckQuantize(const PreparedLinear& linear, const ConstTens
   return call;
 }
 
-Status QuantizeInto(const PreparedLinear& linear, const QuantizeCall& call,
-                    const Execution& execution, std::span<std::byte> workspace,
-                    QuantizedActivations::State* quantized) {
-  const PreparedLinear::State& state = linear.state();
-  const format::Quantization& stated = state.linear.quantization();
-  quantized->backend = state.backend;
-  quantized->kernels = state.kernels;
-  quantized->device = state.device;
-  quantized->method = stated.method;
-  quantized->file_via_fp16 = stated.activations_via_fp16;
-  quantized->kept_index = state.kept_index;
-  return state.backend->Quantize(state, call.x, call.options,
-                                 {call.parallel, workspace, execution.stream}, quantized);
-}
-
-Status CheckOutput(const PreparedLinear& linear, const TensorView& y, int64_t tokens) {
-  OCTAVO_RETURN_IF_ERROR(CheckView(y, "y", linear.out_features(), "out_features", linear.device()));
-  if (y.rows == tokens) return {};
-  return {ErrorCode::kInvalidArgument,
-          "y has " + std::to_string(y.rows) + " rows, x has " + std::to_string(tokens)};
-}
-
-// x was quantized for a linear with other operands than this one's.
 Status CheckFits(const QuantizedActivations::State& x, const PreparedLinear& linear) {
   const PreparedLinear::State& state = linear.state();
   const format::Quantization& stated = state.linear.quantization();
@@ -100,6 +66,38 @@ Status CheckFits(const QuantizedActivations::State& x, const PreparedLinear& lin
   if (*x.kept_index != *state.kept_index)
     return invalid("x was quantized for a linear with other kept columns");
   return {};
+}
+
+void SetLinear(const PreparedLinear& linear, QuantizedActivations::State* quantized) {
+  const PreparedLinear::State& state = linear.state();
+  const format::Quantization& stated = state.linear.quantization();
+  quantized->backend = state.backend;
+  quantized->kernels = state.kernels;
+  quantized->device = state.device;
+  quantized->method = stated.method;
+  quantized->file_via_fp16 = stated.activations_via_fp16;
+  quantized->kept_index = state.kept_index;
+}
+
+namespace {
+
+Status QuantizeInto(const PreparedLinear& linear, const QuantizeCall& call,
+                    const Execution& execution, std::span<std::byte> workspace,
+                    QuantizedActivations::State* quantized) {
+  const PreparedLinear::State& state = linear.state();
+  SetLinear(linear, quantized);
+  return state.backend->Quantize(state, call.x, call.options,
+                                 {call.parallel, workspace, execution.stream}, quantized);
+}
+
+Status CheckOutput(const PreparedLinear& linear, const TensorView& y, int64_t tokens) {
+  if (IsRowParallel(linear.linear()))
+    return {ErrorCode::kInvalidArgument,
+            "a slice of in_features gives partial products; use the calls of row_parallel.h"};
+  OCTAVO_RETURN_IF_ERROR(CheckView(y, "y", linear.out_features(), "out_features", linear.device()));
+  if (y.rows == tokens) return {};
+  return {ErrorCode::kInvalidArgument,
+          "y has " + std::to_string(y.rows) + " rows, x has " + std::to_string(tokens)};
 }
 
 Result<QuantizedActivations> QuantizeUnnamed(const PreparedLinear& linear, const ConstTensorView& x,

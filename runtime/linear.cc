@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "runtime/slice.h"
 #include "runtime/state.h"
 
 namespace octavo {
@@ -11,8 +12,9 @@ Linear::Linear(Model model, const format::Module* module, int64_t expert)
     : model_(std::move(model)), module_(module), expert_(expert) {}
 
 const std::string& Linear::name() const { return module_->name; }
-int64_t Linear::in_features() const { return static_cast<int64_t>(module_->in_features); }
-int64_t Linear::out_features() const { return static_cast<int64_t>(module_->out_features); }
+int64_t Linear::in_features() const { return static_cast<int64_t>(InRange(*this).count()); }
+int64_t Linear::out_features() const { return static_cast<int64_t>(OutRange(*this).count()); }
+const std::optional<Slice>& Linear::part() const { return part_; }
 bool Linear::has_bias() const { return !module_->bias.empty(); }
 const format::Module& Linear::module() const { return *module_; }
 const format::Quantization& Linear::quantization() const { return model_.manifest().quantization; }
@@ -40,6 +42,8 @@ size_t PreparedLinear::owned_bytes() const {
   if (state_->device_memory != nullptr) bytes += state_->device_memory->bytes();
   return bytes;
 }
+
+uint64_t PreparedLinear::bytes_read() const { return state_->bytes_read; }
 
 QuantizedActivations::QuantizedActivations(std::unique_ptr<State> state)
     : state_(std::move(state)) {}

@@ -24,6 +24,7 @@ struct PreparedLinear::State {
   // Shared, because quantized activations refer to it and may outlive the linear.
   std::shared_ptr<const std::vector<int32_t>> kept_index;
   std::vector<AlignedBuffer> owned;
+  uint64_t bytes_read = 0;  // of the file, by Prepare
   const Backend* backend = nullptr;
   std::string backend_name = {};
   // On a CUDA device: the operands, in memory that quantized activations may still refer to.

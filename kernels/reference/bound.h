@@ -1,5 +1,6 @@
-// The one tolerance: the bound E of docs/numerics.md, section 7, with its derivation there.
-// Everything else (codes, scales, zero points, acc) is compared bit for bit.
+// The one tolerance: the bound E of docs/numerics.md, section 7 (section 10 where partial sums are
+// added up), with its derivation there. Everything else (codes, scales, zero points, acc) is
+// compared bit for bit.
 #pragma once
 
 #include <algorithm>
@@ -17,9 +18,10 @@ using kernels::BackendArithmetic;
 // E for one output.
 inline double ErrorBound(const ExactOutput& exact, const BackendArithmetic& backend = {}) {
   const double terms = static_cast<double>(exact.unquantized) * backend.terms_per_x;
-  const double roundings = backend.residual ? 3 * terms + 29 : terms + 8;
+  const double additions = backend.ranks - 1;
+  const double roundings = (backend.residual ? 3 * terms + 29 : terms + 8) + additions;
   return roundings * backend.rounding * exact.magnitude +
-         (static_cast<double>(exact.unquantized) + 4) * 0x1p-150;
+         (static_cast<double>(exact.unquantized) + 4 + 2 * additions) * 0x1p-150;
 }
 
 struct FloatFormat {

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "tests/runtime/device_memory.h"
+#include "tests/runtime/slices.h"
 #include "tests/runtime/test_model.h"
 #include "tests/testing/typed_matrix.h"
 
@@ -159,6 +160,33 @@ TEST_F(CudaForward, NonFiniteActivations) {
     overrides.scope = scope;
     for (const DType dtype : kTypes)
       testing::CheckForward(prepared, spec_, linear, 0, x, dtype, dtype, overrides);
+  }
+}
+
+// Slices of out_features are uploaded and multiply as linears of their own; those of in_features
+// are refused.
+TEST_F(CudaForward, SlicesOfOutFeatures) {
+  for (const ModelSpec& spec : testing::SliceableModels(random_)) {
+    Write(spec);
+    for (const LinearSpec& linear : spec.linears) {
+      for (size_t e = 0; e < linear.weights.size(); ++e) {
+        const Linear whole = testing::MustFind(path_, linear.name, static_cast<int64_t>(e));
+        for (int32_t rank = 0; rank < 3; ++rank) {
+          SCOPED_TRACE(linear.name + " rank " + std::to_string(rank));
+          const PreparedLinear part = testing::MustPrepareSlice(
+              whole, rank, 3, SliceAxis::kOutFeatures, {.check_digests = true}, kCuda);
+          // One range over all weights is not that of a slice's rows.
+          if (spec.quantization.method == format::Method::kTensorWise) continue;
+          const LinearSpec rows = testing::CutRows(linear, *part.linear().part());
+          testing::CheckForward(part, spec, rows, e,
+                                Activations(random_, 5, linear.weights[e].cols), DType::kF16,
+                                DType::kF32);
+        }
+        const Status refused = Prepare(*whole.slice(0, 2, SliceAxis::kInFeatures), kCuda).status();
+        EXPECT_EQ(refused.code(), ErrorCode::kUnsupported);
+        EXPECT_TRUE(HasText(refused, "CPU only"));
+      }
+    }
   }
 }
 

@@ -61,16 +61,19 @@ class ModelWriter {
   }
 
   void Tensor(const std::string& name, DType dtype, const Shape& shape, std::vector<std::byte> raw,
-              uint64_t matrix_rows = 0) {
+              uint64_t matrix_rows = 0, uint64_t chunk_rows = 0) {
     if (spec_.spoil) spec_.spoil(name, raw);
-    if (matrix_rows == 0) return Must(writer_->AppendTensor(name, dtype, shape, raw));
-    // Chunks of one matrix each.
-    Result<uint32_t> tensor = writer_->AddTensor(name, dtype, shape, matrix_rows, matrix_rows);
+    if (chunk_rows == 0) chunk_rows = matrix_rows;
+    if (chunk_rows == 0) return Must(writer_->AppendTensor(name, dtype, shape, raw));
+    Result<uint32_t> tensor = writer_->AddTensor(name, dtype, shape, matrix_rows, chunk_rows);
     Must(tensor.status());
-    const size_t chunk_bytes = raw.size() / (*shape.NumRows() / matrix_rows);
+    const format::TensorEntry& entry = writer_->tensor(*tensor);
+    const size_t row_bytes = raw.size() / *shape.NumRows();
     std::vector<std::byte> buffer;
-    for (size_t at = 0; at < raw.size(); at += chunk_bytes) {
-      auto chunk = writer_->EncodeChunk(std::span(raw).subspan(at, chunk_bytes), &buffer);
+    for (uint64_t i = 0; i < format::NumChunks(entry); ++i) {
+      const format::ChunkExtent extent = format::ChunkAt(entry, i);
+      auto chunk = writer_->EncodeChunk(
+          std::span(raw).subspan(extent.first_row * row_bytes, extent.rows * row_bytes), &buffer);
       Must(chunk.status());
       auto place = writer_->PlaceChunk(*tensor, *chunk);
       Must(place.status());
@@ -141,14 +144,16 @@ class ModelWriter {
   void AddCodes(const LinearSpec& linear, const std::string& name, std::vector<std::byte> codes) {
     const uint64_t out = linear.weights[0].rows, in = linear.weights[0].cols;
     if (linear.experts)
-      return Tensor(name, DType::kI8, {linear.weights.size(), out, in}, std::move(codes), out);
+      return Tensor(name, DType::kI8, {linear.weights.size(), out, in}, std::move(codes), out,
+                    linear.chunk_rows);
     if (linear.layout == format::CodeLayout::kPlain)
-      return Tensor(name, DType::kI8, {out, in}, std::move(codes));
+      return Tensor(name, DType::kI8, {out, in}, std::move(codes), 0, linear.chunk_rows);
     const auto layout = octavo::ToKernels(linear.layout);
     std::vector<std::byte> packed(kernels::LayoutBytes(layout, out, in));
     kernels::PackCodes(layout, reinterpret_cast<const int8_t*>(codes.data()), out, in,
                        reinterpret_cast<int8_t*>(packed.data()));
-    Tensor(name, DType::kI8, {(out + 15) / 16, (in + 63) / 64 * 16, 16, 4}, std::move(packed));
+    Tensor(name, DType::kI8, {(out + 15) / 16, (in + 63) / 64 * 16, 16, 4}, std::move(packed), 0,
+           linear.chunk_rows);
   }
 
   void AddKept(const LinearSpec& linear, format::Module* module) {

@@ -27,6 +27,7 @@ struct LinearSpec {
   std::vector<int32_t> kept_index;
   DType kept_dtype = DType::kF16;
   format::CodeLayout layout = format::CodeLayout::kPlain;
+  uint64_t chunk_rows = 0;  // of the codes; 0: the writer's own choice
 };
 
 LinearSpec RandomLinear(Random& random, std::string name, size_t out_features, size_t in_features);

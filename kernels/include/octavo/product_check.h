@@ -24,6 +24,7 @@ struct BackendArithmetic {
   double rounding = 0x1p-24;  // 2^-23 where the hardware truncates
   // Corrects sub-threshold entries of outlier columns after the int8 product.
   bool residual = false;
+  double ranks = 1;  // float32 partial sums that were added up (section 10)
 };
 
 // Compares y with the definition at every (row, feature) of `rows` and `features`, by the bound of

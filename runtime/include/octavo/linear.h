@@ -18,6 +18,7 @@
 #include "octavo/manifest.h"
 #include "octavo/model.h"
 #include "octavo/result.h"
+#include "octavo/slice.h"
 #include "octavo/tensor_view.h"
 
 namespace octavo {
@@ -30,9 +31,17 @@ class Linear {
   int64_t in_features() const;
   int64_t out_features() const;
   bool has_bias() const;
-  int64_t num_kept_columns() const;
+  int64_t num_kept_columns() const;  // of the whole module, as is what module() says
   const format::Module& module() const;
   const format::Quantization& quantization() const;  // what the file states
+
+  // What one of `world` ranks has of it (SplitFeatures), or given features: a linear with fewer
+  // features, of which Prepare reads its part of the file alone. Sliced by out_features it
+  // multiplies as any other; sliced by in_features it goes through octavo/row_parallel.h. Errors:
+  // kInvalidArgument (no such rank, features or axis; a slice already).
+  Result<Linear> slice(int32_t rank, int32_t world, SliceAxis axis) const;
+  Result<Linear> slice_features(int64_t begin, int64_t end, SliceAxis axis) const;
+  const std::optional<Slice>& part() const;  // nothing: the whole
 
  private:
   friend class Model;
@@ -41,11 +50,13 @@ class Linear {
   Model model_;
   const format::Module* module_ = nullptr;
   int64_t expert_ = 0;
+  std::optional<Slice> part_;
 };
 
 struct PrepareOptions {
   std::string cpu = {};  // CPU backend by name ("portable", …); empty: OCTAVO_CPU, else the best
-  bool check_digests = false;  // also check this module's payload digests first (kNotIntact)
+  // Also check this module's payload digests first (kNotIntact); of a slice, its chunks'.
+  bool check_digests = false;
 };
 
 // How to quantize activations. What is left empty is what the file states.
@@ -97,6 +108,9 @@ class PreparedLinear {
   int64_t out_features() const;
   const char* backend() const;  // "portable", …, "cuda:0"
   size_t owned_bytes() const;   // memory beyond the mapping, the device's included
+  // What preparing touched of the file: pages (4096 bytes) of what is plain, whole stored chunks of
+  // what is compressed or was checked.
+  uint64_t bytes_read() const;
 
   struct State;
   const State& state() const { return *state_; }
