@@ -1,19 +1,22 @@
 // octavo.h: linears and activations.
+#include "runtime/c_linear.h"
+
 #include <algorithm>
 #include <optional>
 #include <vector>
-
-#include "runtime/c_error.h"
-#include "runtime/c_objects.h"
-#include "runtime/c_options.h"
 
 using octavo::ErrorCode;
 using octavo::Result;
 using octavo::Status;
 using octavo::c_api::Guard;
 using octavo::c_api::Invalid;
+using octavo::c_api::NothingReserved;
 using octavo::c_api::NotNull;
 using octavo::c_api::ReadOptions;
+using octavo::c_api::ToExecution;
+using octavo::c_api::ToQuantizeOptions;
+using octavo::c_api::ToView;
+using octavo::c_api::WorkspaceBytes;
 
 struct octavo_quantized {
   octavo::QuantizedActivations quantized;
@@ -30,6 +33,8 @@ static_assert(int(octavo::format::RowRule::kInlierColumns) + 1 == OCTAVO_INLIER_
 static_assert(int(octavo::format::RowRule::kBelowThreshold) + 1 == OCTAVO_BELOW_THRESHOLD);
 static_assert(int(octavo::format::Activations::kAsymmetric) + 1 == OCTAVO_ASYMMETRIC);
 static_assert(int(octavo::format::Activations::kSymmetric) + 1 == OCTAVO_SYMMETRIC);
+static_assert(int(octavo::SliceAxis::kOutFeatures) + 1 == OCTAVO_SLICE_OUT_FEATURES);
+static_assert(int(octavo::SliceAxis::kInFeatures) + 1 == OCTAVO_SLICE_IN_FEATURES);
 
 namespace {
 
@@ -43,8 +48,12 @@ Status ReadChoice(int32_t value, const char* name, std::optional<Enum>* choice) 
   return {};
 }
 
-Result<octavo::QuantizeOptions> ToQuantizeOptions(const octavo_forward_options& options) {
-  octavo::QuantizeOptions result;
+}  // namespace
+
+namespace octavo::c_api {
+
+Result<QuantizeOptions> ToQuantizeOptions(const octavo_forward_options& options) {
+  QuantizeOptions result;
   if (options.override_threshold != 0) {
     result.threshold = options.threshold;
   } else if (options.threshold != 0) {
@@ -56,15 +65,8 @@ Result<octavo::QuantizeOptions> ToQuantizeOptions(const octavo_forward_options& 
   return result;
 }
 
-// octavo_multiply: the activations are quantized already.
-Status NoQuantizeOptions(const octavo_forward_options& options) {
-  const bool any = options.override_threshold != 0 || options.threshold != 0 ||
-                   options.scope != 0 || options.row_rule != 0 || options.activations != 0;
-  return any ? Invalid("octavo_multiply takes no options of quantizing") : Status();
-}
-
-octavo::Execution ToExecution(const octavo_forward_options& options) {
-  octavo::Execution execution;
+Execution ToExecution(const octavo_forward_options& options) {
+  Execution execution;
   if (options.parallel_for != nullptr)
     execution.parallel = {options.parallel_for, options.parallel_context, options.num_threads};
   if (options.workspace != nullptr)
@@ -77,31 +79,31 @@ Status NothingReserved(const octavo_tensor& tensor, const char* name) {
   return tensor.reserved == 0 ? Status() : Invalid(std::string(name) + ".reserved is not 0");
 }
 
-octavo::TensorView ToView(const octavo_tensor& tensor) {
-  return {tensor.data,
-          static_cast<octavo::DType>(tensor.dtype),
-          tensor.rows,
-          tensor.columns,
-          tensor.row_stride,
-          {static_cast<octavo::DeviceType>(tensor.device_type), tensor.device_index}};
+TensorView ToView(const octavo_tensor& tensor) {
+  return {tensor.data,       static_cast<DType>(tensor.dtype),
+          tensor.rows,       tensor.columns,
+          tensor.row_stride, {static_cast<DeviceType>(tensor.device_type), tensor.device_index}};
 }
 
-// The three workspace queries: `query` is called with the linear and the call's Execution.
-template <typename Query>
-octavo_status WorkspaceBytes(const octavo_linear* linear, int64_t tokens,
-                             const octavo_forward_options* options, size_t* bytes, Query&& query) {
-  return Guard([&]() -> Status {
-    OCTAVO_RETURN_IF_ERROR(NotNull(linear, "linear"));
-    OCTAVO_RETURN_IF_ERROR(NotNull(bytes, "bytes"));
-    OCTAVO_ASSIGN_OR_RETURN(const octavo_forward_options known, ReadOptions(options));
-    if (tokens < 0) return Invalid("tokens is " + std::to_string(tokens));
-    const size_t needed = query(linear->prepared, ToExecution(known));
-    if (needed > PTRDIFF_MAX)
-      return {ErrorCode::kLimit,
-              std::to_string(tokens) + " tokens need more workspace than an address space has"};
-    *bytes = needed;
-    return {};
-  });
+}  // namespace octavo::c_api
+
+namespace {
+
+// octavo_multiply: the activations are quantized already.
+Status NoQuantizeOptions(const octavo_forward_options& options) {
+  const bool any = options.override_threshold != 0 || options.threshold != 0 ||
+                   options.scope != 0 || options.row_rule != 0 || options.activations != 0;
+  return any ? Invalid("octavo_multiply takes no options of quantizing") : Status();
+}
+
+Result<octavo::Linear> SliceOf(octavo::Linear whole, const octavo_prepare_options& options) {
+  if (options.reserved != 0 || options.reserved2 != 0) return Invalid("options.reserved is not 0");
+  std::optional<octavo::SliceAxis> axis;
+  OCTAVO_RETURN_IF_ERROR(ReadChoice(options.slice_axis, "slice_axis", &axis));
+  if (axis) return whole.slice(options.slice_rank, options.slice_world, *axis);
+  if (options.slice_rank != 0 || options.slice_world != 0)
+    return Invalid("a slice_rank or slice_world without slice_axis");
+  return whole;
 }
 
 }  // namespace
@@ -116,13 +118,13 @@ octavo_status octavo_linear_prepare(octavo_model* model, const char* name, int64
     OCTAVO_RETURN_IF_ERROR(NotNull(linear, "linear"));
     *linear = nullptr;
     OCTAVO_ASSIGN_OR_RETURN(const octavo_prepare_options known, ReadOptions(options));
-    if (known.reserved != 0) return Invalid("options.reserved is not 0");
     const octavo::Device device{static_cast<octavo::DeviceType>(known.device_type),
                                 known.device_index};
-    OCTAVO_ASSIGN_OR_RETURN(const octavo::Linear named, model->model.linear(name, expert));
+    OCTAVO_ASSIGN_OR_RETURN(octavo::Linear named, model->model.linear(name, expert));
+    OCTAVO_ASSIGN_OR_RETURN(const octavo::Linear part, SliceOf(std::move(named), known));
     OCTAVO_ASSIGN_OR_RETURN(
         octavo::PreparedLinear prepared,
-        octavo::Prepare(named, device,
+        octavo::Prepare(part, device,
                         {known.cpu == nullptr ? "" : known.cpu, known.check_digests != 0}));
     *linear = new octavo_linear{std::move(prepared)};
     return {};
@@ -138,6 +140,15 @@ octavo_status octavo_linear_features(const octavo_linear* linear, int64_t* in_fe
     OCTAVO_RETURN_IF_ERROR(NotNull(linear, "linear"));
     if (in_features != nullptr) *in_features = linear->prepared.in_features();
     if (out_features != nullptr) *out_features = linear->prepared.out_features();
+    return {};
+  });
+}
+
+octavo_status octavo_linear_bytes_read(const octavo_linear* linear, uint64_t* bytes) {
+  return Guard([&]() -> Status {
+    OCTAVO_RETURN_IF_ERROR(NotNull(linear, "linear"));
+    OCTAVO_RETURN_IF_ERROR(NotNull(bytes, "bytes"));
+    *bytes = linear->prepared.bytes_read();
     return {};
   });
 }
@@ -224,7 +235,7 @@ octavo_status octavo_outlier_columns(const octavo_quantized* quantized, int64_t*
   return Guard([&]() -> Status {
     OCTAVO_RETURN_IF_ERROR(NotNull(quantized, "quantized"));
     OCTAVO_RETURN_IF_ERROR(NotNull(count, "count"));
-    const std::vector<int64_t> all = quantized->quantized.outlier_columns();
+    OCTAVO_ASSIGN_OR_RETURN(const std::vector<int64_t> all, quantized->quantized.outlier_columns());
     *count = static_cast<int64_t>(all.size());
     for (int64_t i = 0; columns != nullptr && i < std::min(capacity, *count); ++i)
       columns[i] = all[static_cast<size_t>(i)];

@@ -3,7 +3,6 @@
 #include <optional>
 #include <string>
 
-#include "runtime/default_pool.h"
 #include "runtime/translate.h"
 
 namespace octavo {
@@ -81,10 +80,11 @@ Result<kernels::ActivationOptions> ResolveOptions(const format::Quantization& st
   };
 }
 
-Result<kernels::ParallelFor> ResolveParallel(const Execution& execution, Device device) {
+Result<kernels::ParallelFor> ResolveParallel(const Execution& execution, Device device,
+                                             const Backend& backend) {
   if (execution.stream != nullptr && device.type == DeviceType::kCpu)
     return Invalid("a stream was given, but the linear is on device cpu");
-  if (execution.parallel.run == nullptr) return DefaultParallelFor();
+  if (execution.parallel.run == nullptr) return backend.DefaultParallel();
   if (execution.parallel.num_threads < 1)
     return Invalid("parallel.num_threads is " + std::to_string(execution.parallel.num_threads) +
                    "; expected 1 or more");
@@ -92,11 +92,14 @@ Result<kernels::ParallelFor> ResolveParallel(const Execution& execution, Device 
 }
 
 Result<std::span<std::byte>> TakeWorkspace(const Execution& execution, size_t bytes,
-                                           AlignedBuffer* owned) {
+                                           const Backend& backend, AlignedBuffer* owned) {
   const std::span<std::byte> given = execution.workspace;
   if (bytes > PTRDIFF_MAX)
     return Status(ErrorCode::kLimit,
                   "so many tokens need more workspace than an address space has");
+  if (given.data() == nullptr && !backend.has_host_workspace() && bytes != 0)
+    return Invalid("the call needs a workspace of " + std::to_string(bytes) +
+                   " bytes in the device's memory, and none was given");
   if (given.data() == nullptr) {
     OCTAVO_ASSIGN_OR_RETURN(*owned, AlignedBuffer::Allocate(bytes));
     return owned->span();
@@ -104,8 +107,9 @@ Result<std::span<std::byte>> TakeWorkspace(const Execution& execution, size_t by
   if (given.size() < bytes)
     return Invalid("the workspace has " + std::to_string(given.size()) + " bytes, the call needs " +
                    std::to_string(bytes));
-  if (reinterpret_cast<uintptr_t>(given.data()) % kAlignment != 0)
-    return Invalid("the workspace is not aligned to 64 bytes");
+  const size_t alignment = backend.workspace_alignment();
+  if (reinterpret_cast<uintptr_t>(given.data()) % alignment != 0)
+    return Invalid("the workspace is not aligned to " + std::to_string(alignment) + " bytes");
   return given;
 }
 

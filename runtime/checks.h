@@ -10,6 +10,7 @@
 #include "octavo/result.h"
 #include "octavo/tensor_view.h"
 #include "runtime/aligned_buffer.h"
+#include "runtime/backend.h"
 
 namespace octavo {
 
@@ -22,13 +23,15 @@ Status CheckView(const ConstTensorView& view, const char* name, int64_t features
 Result<kernels::ActivationOptions> ResolveOptions(const format::Quantization& stated,
                                                   const QuantizeOptions& options);
 
-// The call's threads, or Octavo's. Errors: kInvalidArgument (num_threads below 1; a stream on a
-// CPU).
-Result<kernels::ParallelFor> ResolveParallel(const Execution& execution, Device device);
+// The call's threads, or the backend's. Errors: kInvalidArgument (num_threads below 1; a stream on
+// a CPU).
+Result<kernels::ParallelFor> ResolveParallel(const Execution& execution, Device device,
+                                             const Backend& backend);
 
-// `bytes` bytes for one call: the caller's if there are any, else from `owned`, which it fills.
-// Errors: kInvalidArgument (too small, not aligned), kLimit.
+// `bytes` bytes for one call: the caller's if there are any, else from `owned`, which it fills,
+// where the backend works in host memory. Errors: kInvalidArgument (none where one is needed, too
+// small, not aligned), kLimit.
 Result<std::span<std::byte>> TakeWorkspace(const Execution& execution, size_t bytes,
-                                           AlignedBuffer* owned);
+                                           const Backend& backend, AlignedBuffer* owned);
 
 }  // namespace octavo

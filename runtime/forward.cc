@@ -1,31 +1,26 @@
-// Quantize, Multiply and Forward on the CPU. Nothing here allocates when the call brings a
-// workspace, except the object that Quantize returns.
-#include <algorithm>
+// Quantize, Multiply and Forward: what was given is checked, then the device's backend called.
+// Nothing here allocates when the call brings a workspace, except the object that Quantize returns.
+#include "runtime/forward.h"
+
 #include <utility>
 
-#include "octavo/linear.h"
-#include "runtime/checks.h"
-#include "runtime/default_pool.h"
-#include "runtime/state.h"
+#include "runtime/slice.h"
 #include "runtime/translate.h"
 
 namespace octavo {
-namespace {
-
-constexpr size_t kImpossible = SIZE_MAX;
 
 size_t Sum(size_t a, size_t b) {
   size_t sum = 0;
   return __builtin_add_overflow(a, b, &sum) ? kImpossible : sum;
 }
 
-// So that what comes after is aligned too.
-size_t RoundUp(size_t bytes) {
-  const size_t padded = Sum(bytes, kAlignment - 1);
-  return padded == kImpossible ? kImpossible : padded / kAlignment * kAlignment;
+size_t RoundUp(size_t bytes, size_t alignment) {
+  const size_t padded = Sum(bytes, alignment - 1);
+  return padded == kImpossible ? kImpossible : padded / alignment * alignment;
 }
 
-// The message's context is made only where there is a message.
+const Backend& BackendOf(const PreparedLinear& linear) { return *linear.state().backend; }
+
 Status InLinear(Status status, const PreparedLinear& linear) {
   if (status.ok()) return status;
   return status.WithContext("linear \"" + linear.linear().name() + "\"");
@@ -40,55 +35,29 @@ kernels::OutputView ToOutput(const TensorView& y) {
   return {y.data, *ToKernels(y.dtype), static_cast<size_t>(y.rows > 1 ? y.row_stride : y.columns)};
 }
 
-struct QuantizeCall {
-  kernels::ActivationView x;
-  kernels::ActivationOptions options;
-  kernels::ParallelFor parallel;
-};
-
 Result<QuantizeCall> CheckQuantize(const PreparedLinear& linear, const ConstTensorView& x,
                                    const QuantizeOptions& options, const Execution& execution) {
   OCTAVO_RETURN_IF_ERROR(CheckView(x, "x", linear.in_features(), "in_features", linear.device()));
   QuantizeCall call;
   OCTAVO_ASSIGN_OR_RETURN(call.options, ResolveOptions(linear.linear().quantization(), options));
-  OCTAVO_ASSIGN_OR_RETURN(call.parallel, ResolveParallel(execution, linear.device()));
+  OCTAVO_ASSIGN_OR_RETURN(call.parallel,
+                          ResolveParallel(execution, linear.device(), BackendOf(linear)));
   call.x = ToKernels(x);
   return call;
 }
 
-Status QuantizeInto(const PreparedLinear& linear, const QuantizeCall& call,
-                    std::span<std::byte> workspace, kernels::QuantizedActivations* quantized) {
-  const PreparedLinear::State& state = linear.state();
-  return ToStatus(kernels::QuantizeActivations(*state.kernels, call.x, call.options,
-                                               *state.kept_index, call.parallel, workspace.data(),
-                                               workspace.size(), quantized));
-}
-
-Status CheckOutput(const PreparedLinear& linear, const TensorView& y, int64_t tokens) {
-  OCTAVO_RETURN_IF_ERROR(CheckView(y, "y", linear.out_features(), "out_features", linear.device()));
-  if (y.rows == tokens) return {};
-  return {ErrorCode::kInvalidArgument,
-          "y has " + std::to_string(y.rows) + " rows, x has " + std::to_string(tokens)};
-}
-
-Status MultiplyInto(const PreparedLinear& linear, const kernels::QuantizedActivations& quantized,
-                    const TensorView& y, const kernels::ParallelFor& parallel,
-                    std::span<std::byte> workspace) {
-  const PreparedLinear::State& state = linear.state();
-  return ToStatus(kernels::Multiply(*state.kernels, quantized, state.view, ToOutput(y), parallel,
-                                    workspace.data(), workspace.size()));
-}
-
-// x was quantized for a linear with other operands than this one's.
 Status CheckFits(const QuantizedActivations::State& x, const PreparedLinear& linear) {
   const PreparedLinear::State& state = linear.state();
   const format::Quantization& stated = state.linear.quantization();
   const auto invalid = [](std::string message) {
     return Status(ErrorCode::kInvalidArgument, std::move(message));
   };
-  if (x.kernels != state.kernels || x.device != state.device)
+  if (x.device != state.device)
+    return invalid("x was quantized on device " + ToString(x.device) + ", this linear is on " +
+                   ToString(state.device));
+  if (x.kernels != state.kernels)
     return invalid(std::string("x was quantized by backend ") + x.kernels->name +
-                   ", this linear was prepared for " + state.kernels->name);
+                   ", this linear was prepared for " + state.backend_name);
   if (x.quantized.x.in_features != state.view.in_features)
     return invalid("x was quantized with " + std::to_string(x.quantized.x.in_features) +
                    " columns; in_features is " + std::to_string(state.view.in_features));
@@ -99,21 +68,47 @@ Status CheckFits(const QuantizedActivations::State& x, const PreparedLinear& lin
   return {};
 }
 
+void SetLinear(const PreparedLinear& linear, QuantizedActivations::State* quantized) {
+  const PreparedLinear::State& state = linear.state();
+  const format::Quantization& stated = state.linear.quantization();
+  quantized->backend = state.backend;
+  quantized->kernels = state.kernels;
+  quantized->device = state.device;
+  quantized->method = stated.method;
+  quantized->file_via_fp16 = stated.activations_via_fp16;
+  quantized->kept_index = state.kept_index;
+}
+
+namespace {
+
+Status QuantizeInto(const PreparedLinear& linear, const QuantizeCall& call,
+                    const Execution& execution, std::span<std::byte> workspace,
+                    QuantizedActivations::State* quantized) {
+  const PreparedLinear::State& state = linear.state();
+  SetLinear(linear, quantized);
+  return state.backend->Quantize(state, call.x, call.options,
+                                 {call.parallel, workspace, execution.stream}, quantized);
+}
+
+Status CheckOutput(const PreparedLinear& linear, const TensorView& y, int64_t tokens) {
+  if (IsRowParallel(linear.linear()))
+    return {ErrorCode::kInvalidArgument,
+            "a slice of in_features gives partial products; use the calls of row_parallel.h"};
+  OCTAVO_RETURN_IF_ERROR(CheckView(y, "y", linear.out_features(), "out_features", linear.device()));
+  if (y.rows == tokens) return {};
+  return {ErrorCode::kInvalidArgument,
+          "y has " + std::to_string(y.rows) + " rows, x has " + std::to_string(tokens)};
+}
+
 Result<QuantizedActivations> QuantizeUnnamed(const PreparedLinear& linear, const ConstTensorView& x,
                                              const QuantizeOptions& options,
                                              const Execution& execution) {
   OCTAVO_ASSIGN_OR_RETURN(const QuantizeCall call, CheckQuantize(linear, x, options, execution));
   auto state = std::make_unique<QuantizedActivations::State>();
-  OCTAVO_ASSIGN_OR_RETURN(
-      const std::span<std::byte> workspace,
-      TakeWorkspace(execution, QuantizeWorkspaceBytes(linear, x.rows), &state->owned));
-  OCTAVO_RETURN_IF_ERROR(QuantizeInto(linear, call, workspace, &state->quantized));
-  const format::Quantization& stated = linear.linear().quantization();
-  state->kernels = linear.state().kernels;
-  state->device = linear.device();
-  state->method = stated.method;
-  state->file_via_fp16 = stated.activations_via_fp16;
-  state->kept_index = linear.state().kept_index;
+  OCTAVO_ASSIGN_OR_RETURN(const std::span<std::byte> workspace,
+                          TakeWorkspace(execution, QuantizeWorkspaceBytes(linear, x.rows),
+                                        BackendOf(linear), &state->owned));
+  OCTAVO_RETURN_IF_ERROR(QuantizeInto(linear, call, execution, workspace, state.get()));
   return QuantizedActivations(std::move(state));
 }
 
@@ -122,12 +117,14 @@ Status MultiplyUnnamed(const QuantizedActivations& x, const PreparedLinear& line
   OCTAVO_RETURN_IF_ERROR(CheckFits(x.state(), linear));
   OCTAVO_RETURN_IF_ERROR(CheckOutput(linear, y, x.tokens()));
   OCTAVO_ASSIGN_OR_RETURN(const kernels::ParallelFor parallel,
-                          ResolveParallel(execution, linear.device()));
+                          ResolveParallel(execution, linear.device(), BackendOf(linear)));
   AlignedBuffer owned;
   OCTAVO_ASSIGN_OR_RETURN(
       const std::span<std::byte> workspace,
-      TakeWorkspace(execution, MultiplyWorkspaceBytes(linear, y.rows, execution), &owned));
-  return MultiplyInto(linear, x.state().quantized, y, parallel, workspace);
+      TakeWorkspace(execution, MultiplyWorkspaceBytes(linear, y.rows, execution), BackendOf(linear),
+                    &owned));
+  return BackendOf(linear).Multiply(x.state(), linear.state(), ToOutput(y),
+                                    {parallel, workspace, execution.stream});
 }
 
 Status ForwardUnnamed(const PreparedLinear& linear, const ConstTensorView& x, const TensorView& y,
@@ -135,41 +132,42 @@ Status ForwardUnnamed(const PreparedLinear& linear, const ConstTensorView& x, co
   OCTAVO_ASSIGN_OR_RETURN(const QuantizeCall call, CheckQuantize(linear, x, options, execution));
   OCTAVO_RETURN_IF_ERROR(CheckOutput(linear, y, x.rows));
   AlignedBuffer owned;
-  OCTAVO_ASSIGN_OR_RETURN(
-      const std::span<std::byte> workspace,
-      TakeWorkspace(execution, ForwardWorkspaceBytes(linear, x.rows, execution), &owned));
-  const size_t first = RoundUp(QuantizeWorkspaceBytes(linear, x.rows));
-  kernels::QuantizedActivations quantized;
-  OCTAVO_RETURN_IF_ERROR(QuantizeInto(linear, call, workspace.first(first), &quantized));
-  return MultiplyInto(linear, quantized, y, call.parallel, workspace.subspan(first));
+  OCTAVO_ASSIGN_OR_RETURN(const std::span<std::byte> workspace,
+                          TakeWorkspace(execution, ForwardWorkspaceBytes(linear, x.rows, execution),
+                                        BackendOf(linear), &owned));
+  if (const std::optional<Status> done =
+          BackendOf(linear).Forward(linear.state(), call.x, call.options, ToOutput(y),
+                                    {call.parallel, workspace, execution.stream}))
+    return *done;
+  const size_t first =
+      RoundUp(QuantizeWorkspaceBytes(linear, x.rows), BackendOf(linear).workspace_alignment());
+  QuantizedActivations::State quantized;
+  OCTAVO_RETURN_IF_ERROR(QuantizeInto(linear, call, execution, workspace.first(first), &quantized));
+  return BackendOf(linear).Multiply(quantized, linear.state(), ToOutput(y),
+                                    {call.parallel, workspace.subspan(first), execution.stream});
 }
 
 }  // namespace
 
 size_t QuantizeWorkspaceBytes(const PreparedLinear& linear, int64_t tokens) {
   if (tokens < 0) return kImpossible;
-  const auto bytes = [&](kernels::Scope scope) {
-    kernels::ActivationOptions options;
-    options.scope = scope;
-    return kernels::QuantizeWorkspaceBytes(static_cast<size_t>(tokens),
-                                           linear.state().view.in_features, options);
-  };
-  return std::max(bytes(kernels::Scope::kBatch), bytes(kernels::Scope::kToken));
+  return BackendOf(linear).QuantizeWorkspaceBytes(linear.state(), static_cast<size_t>(tokens));
 }
 
 size_t MultiplyWorkspaceBytes(const PreparedLinear& linear, int64_t tokens,
                               const Execution& execution) {
   if (tokens < 0) return kImpossible;
   const kernels::ParallelFor parallel =
-      execution.parallel.run == nullptr ? DefaultParallelFor() : execution.parallel;
-  return kernels::MultiplyWorkspaceBytes(*linear.state().kernels, static_cast<size_t>(tokens),
-                                         linear.state().view, parallel);
+      execution.parallel.run == nullptr ? BackendOf(linear).DefaultParallel() : execution.parallel;
+  return BackendOf(linear).MultiplyWorkspaceBytes(linear.state(), static_cast<size_t>(tokens),
+                                                  parallel);
 }
 
 size_t ForwardWorkspaceBytes(const PreparedLinear& linear, int64_t tokens,
                              const Execution& execution) {
-  return Sum(RoundUp(QuantizeWorkspaceBytes(linear, tokens)),
-             MultiplyWorkspaceBytes(linear, tokens, execution));
+  const size_t quantize_bytes =
+      RoundUp(QuantizeWorkspaceBytes(linear, tokens), BackendOf(linear).workspace_alignment());
+  return Sum(quantize_bytes, MultiplyWorkspaceBytes(linear, tokens, execution));
 }
 
 Result<QuantizedActivations> Quantize(const PreparedLinear& linear, ConstTensorView x,

@@ -1,9 +1,9 @@
 // Accessors of the objects of linear.h. What they do is in prepare.cc and forward.cc.
 #include "octavo/linear.h"
 
-#include <bit>
 #include <utility>
 
+#include "runtime/slice.h"
 #include "runtime/state.h"
 
 namespace octavo {
@@ -12,8 +12,9 @@ Linear::Linear(Model model, const format::Module* module, int64_t expert)
     : model_(std::move(model)), module_(module), expert_(expert) {}
 
 const std::string& Linear::name() const { return module_->name; }
-int64_t Linear::in_features() const { return static_cast<int64_t>(module_->in_features); }
-int64_t Linear::out_features() const { return static_cast<int64_t>(module_->out_features); }
+int64_t Linear::in_features() const { return static_cast<int64_t>(InRange(*this).count()); }
+int64_t Linear::out_features() const { return static_cast<int64_t>(OutRange(*this).count()); }
+const std::optional<Slice>& Linear::part() const { return part_; }
 bool Linear::has_bias() const { return !module_->bias.empty(); }
 const format::Module& Linear::module() const { return *module_; }
 const format::Quantization& Linear::quantization() const { return model_.manifest().quantization; }
@@ -33,13 +34,16 @@ const Linear& PreparedLinear::linear() const { return state_->linear; }
 Device PreparedLinear::device() const { return state_->device; }
 int64_t PreparedLinear::in_features() const { return state_->linear.in_features(); }
 int64_t PreparedLinear::out_features() const { return state_->linear.out_features(); }
-const char* PreparedLinear::backend() const { return state_->kernels->name; }
+const char* PreparedLinear::backend() const { return state_->backend_name.c_str(); }
 
 size_t PreparedLinear::owned_bytes() const {
   size_t bytes = state_->kept_index->size() * sizeof(int32_t);
   for (const AlignedBuffer& buffer : state_->owned) bytes += buffer.bytes();
+  if (state_->device_memory != nullptr) bytes += state_->device_memory->bytes();
   return bytes;
 }
+
+uint64_t PreparedLinear::bytes_read() const { return state_->bytes_read; }
 
 QuantizedActivations::QuantizedActivations(std::unique_ptr<State> state)
     : state_(std::move(state)) {}
@@ -55,32 +59,14 @@ int64_t QuantizedActivations::in_features() const {
   return static_cast<int64_t>(state_->quantized.x.in_features);
 }
 
-std::vector<int64_t> QuantizedActivations::outlier_columns() const {
-  const kernels::QuantizedActivations& q = state_->quantized;
-  std::vector<int64_t> columns;
-  if (q.x.tokens == 0) return columns;
-  const size_t words = (q.x.in_features + 63) / 64;
-  const size_t mask_rows = q.mask_stride == 0 ? 1 : q.x.tokens;
-  for (size_t w = 0; w < words; ++w) {
-    uint64_t any = 0;
-    for (size_t m = 0; m < mask_rows; ++m) any |= q.outlier_mask[m * q.mask_stride + w];
-    for (; any != 0; any &= any - 1)
-      columns.push_back(static_cast<int64_t>(w * 64) + std::countr_zero(any));
-  }
-  return columns;
+Result<std::vector<int64_t>> QuantizedActivations::outlier_columns() const {
+  if (tokens() == 0) return std::vector<int64_t>();
+  return state_->backend->OutlierColumns(*state_);
 }
 
-int64_t QuantizedActivations::outlier_entries() const {
-  const kernels::QuantizedActivations& q = state_->quantized;
-  if (q.x.tokens == 0) return 0;
-  const size_t words = (q.x.in_features + 63) / 64;
-  const bool per_row = q.mask_stride != 0;
-  int64_t marked = 0;
-  for (size_t m = 0; m < (per_row ? q.x.tokens : 1); ++m) {
-    for (size_t w = 0; w < words; ++w)
-      marked += std::popcount(q.outlier_mask[m * q.mask_stride + w]);
-  }
-  return per_row ? marked : marked * tokens();
+Result<int64_t> QuantizedActivations::outlier_entries() const {
+  if (tokens() == 0) return int64_t{0};
+  return state_->backend->OutlierEntries(*state_);
 }
 
 }  // namespace octavo

@@ -11,6 +11,8 @@
 #include "octavo/linear.h"
 #include "runtime/cuda.h"
 #include "runtime/payload.h"
+#include "runtime/slice.h"
+#include "runtime/slice_codes.h"
 #include "runtime/state.h"
 #include "runtime/translate.h"
 
@@ -29,12 +31,14 @@ class Preparer {
         reader_(reader),
         module_(state->linear.module()),
         scheme_(*state->linear.module().scheme),
+        out_(OutRange(state->linear)),
+        in_(InRange(state->linear)),
         expert_(static_cast<uint64_t>(expert)),
         check_digests_(check_digests) {}
 
   Status Run() {
-    view_.out_features = module_.out_features;
-    view_.in_features = module_.in_features;
+    view_.out_features = out_.count();
+    view_.in_features = in_.count();
     if (view_.in_features > kernels::kMaxInFeatures) {
       return {ErrorCode::kLimit, "in_features is " + std::to_string(view_.in_features) +
                                      "; the kernels take at most " +
@@ -50,9 +54,25 @@ class Preparer {
   }
 
  private:
-  Result<Payload> Load(const std::string& tensor, DType dtype, uint64_t elements) const {
+  PayloadRequest RequestFor(const std::string& tensor, DType dtype) const {
     const uint64_t parts = module_.kind == format::ModuleKind::kExperts ? module_.experts : 1;
-    return LoadPayload(reader_, {tensor, dtype, elements, expert_, parts, check_digests_});
+    return {tensor, dtype, expert_, parts, check_digests_};
+  }
+
+  // Rows [first_row, first_row + num_rows) of a tensor [rows][out_features], cut to the slice's
+  // output features.
+  Result<Payload> LoadPerFeature(const std::string& tensor, DType dtype, uint64_t rows = 1,
+                                 uint64_t first_row = 0, uint64_t num_rows = 1) {
+    PayloadRequest request = RequestFor(tensor, dtype);
+    request.rows = rows;
+    request.row_elements = module_.out_features;
+    request.wanted = {first_row, num_rows, out_.begin, out_.count()};
+    return Counted(LoadPayload(reader_, request));
+  }
+
+  Result<Payload> Counted(Result<Payload> payload) {
+    if (payload.ok()) state_.bytes_read += payload->read_bytes;
+    return payload;
   }
 
   template <typename T>
@@ -63,28 +83,31 @@ class Preparer {
   }
 
   Status LoadCodes() {
-    const kernels::WeightLayout stored = ToKernels(scheme_.layout);
     const size_t out = view_.out_features, in = view_.in_features;
-    view_.layout = state_.kernels->layout;
-    OCTAVO_ASSIGN_OR_RETURN(Payload codes,
-                            Load(scheme_.codes, DType::kI8, kernels::LayoutBytes(stored, out, in)));
+    view_.layout =
+        state_.kernels != nullptr ? state_.kernels->layout : kernels::WeightLayout::kPlain;
+    kernels::WeightLayout stored = ToKernels(scheme_.layout);
+    OCTAVO_ASSIGN_OR_RETURN(
+        Payload codes,
+        Counted(LoadCodeSlice(reader_, RequestFor(scheme_.codes, DType::kI8),
+                              {module_.out_features, module_.in_features, out_, in_}, &stored)));
     if (stored != kernels::WeightLayout::kPlain && stored != view_.layout) {
       OCTAVO_ASSIGN_OR_RETURN(AlignedBuffer plain, AlignedBuffer::Allocate(out * in));
       kernels::UnpackCodes(stored, codes.as<int8_t>(), out, in, plain.as<int8_t>());
-      codes = {plain.span(), std::move(plain)};
+      codes = {plain.span(), std::move(plain), 0};
     }
     if (stored != view_.layout && view_.layout != kernels::WeightLayout::kPlain) {
       OCTAVO_ASSIGN_OR_RETURN(AlignedBuffer packed,
                               AlignedBuffer::Allocate(kernels::LayoutBytes(view_.layout, out, in)));
       kernels::PackCodes(view_.layout, codes.as<int8_t>(), out, in, packed.as<int8_t>());
-      codes = {packed.span(), std::move(packed)};
+      codes = {packed.span(), std::move(packed), 0};
     }
     view_.codes = Keep<int8_t>(std::move(codes));
     return {};
   }
 
   Status LoadScales() {
-    OCTAVO_ASSIGN_OR_RETURN(Payload scales, Load(scheme_.scales, DType::kF32, view_.out_features));
+    OCTAVO_ASSIGN_OR_RETURN(Payload scales, LoadPerFeature(scheme_.scales, DType::kF32));
     const bool is_absmax = scheme_.convention == format::ScaleConvention::kAbsmax;
     const float smallest = is_absmax ? kSmallestAbsmax : kSmallestStep;
     const float* stored = scales.as<float>();
@@ -106,8 +129,20 @@ class Preparer {
     return {};
   }
 
+  // The file's sums are of whole rows.
+  Status SumCodes() {
+    OCTAVO_ASSIGN_OR_RETURN(AlignedBuffer sums,
+                            AlignedBuffer::Allocate(view_.out_features * sizeof(int32_t)));
+    kernels::SumCodes(view_.layout, view_.codes, view_.out_features, view_.in_features,
+                      sums.as<int32_t>());
+    view_.code_sum = sums.as<int32_t>();
+    state_.owned.push_back(std::move(sums));
+    return {};
+  }
+
   Status LoadCodeSums() {
-    OCTAVO_ASSIGN_OR_RETURN(Payload sums, Load(scheme_.code_sum, DType::kI32, view_.out_features));
+    if (IsRowParallel(state_.linear)) return SumCodes();
+    OCTAVO_ASSIGN_OR_RETURN(Payload sums, LoadPerFeature(scheme_.code_sum, DType::kI32));
     const int64_t largest = 128 * static_cast<int64_t>(view_.in_features);
     const int32_t* stored = sums.as<int32_t>();
     for (size_t n = 0; n < view_.out_features; ++n) {
@@ -120,8 +155,7 @@ class Preparer {
 
   Status LoadZeroPoints() {
     if (scheme_.zero_point.empty()) return {};
-    OCTAVO_ASSIGN_OR_RETURN(Payload points,
-                            Load(scheme_.zero_point, DType::kI32, view_.out_features));
+    OCTAVO_ASSIGN_OR_RETURN(Payload points, LoadPerFeature(scheme_.zero_point, DType::kI32));
     const int32_t* stored = points.as<int32_t>();
     for (size_t n = 0; n < view_.out_features; ++n) {
       if (stored[n] < -128 || stored[n] > 127)
@@ -134,26 +168,44 @@ class Preparer {
 
   Status LoadKeptColumns() {
     auto kept = std::make_shared<std::vector<int32_t>>();
-    const auto count = static_cast<uint64_t>(state_.linear.num_kept_columns());
-    if (count != 0) {
-      OCTAVO_ASSIGN_OR_RETURN(const Payload index, Load(module_.kept_index, DType::kI32, count));
-      kept->assign(index.as<int32_t>(), index.as<int32_t>() + count);
+    const auto stored = static_cast<uint64_t>(state_.linear.num_kept_columns());
+    if (stored != 0) {
+      PayloadRequest request = RequestFor(module_.kept_index, DType::kI32);
+      request.row_elements = stored;
+      request.wanted = {0, 1, 0, stored};
+      OCTAVO_ASSIGN_OR_RETURN(const Payload index, Counted(LoadPayload(reader_, request)));
+      kept->assign(index.as<int32_t>(), index.as<int32_t>() + stored);
       OCTAVO_RETURN_IF_ERROR(CheckKeptIndex(*kept));
+      const uint64_t first = KeepColumnsOfSlice(kept.get());
       OCTAVO_ASSIGN_OR_RETURN(const DType dtype, FloatTypeOf(module_.kept_weight));
-      OCTAVO_ASSIGN_OR_RETURN(Payload weight,
-                              Load(module_.kept_weight, dtype, count * view_.out_features));
+      OCTAVO_ASSIGN_OR_RETURN(
+          Payload weight, LoadPerFeature(module_.kept_weight, dtype, stored, first, kept->size()));
       view_.kept_weight = Keep<std::byte>(std::move(weight));
       view_.kept_type = *ToKernels(dtype);
     }
-    view_.num_kept = count;
+    view_.num_kept = kept->size();
     view_.kept_index = kept->data();
     state_.kept_index = std::move(kept);
     return {};
   }
 
+  // Leaves the columns in the slice, counted from its first; returns how many came before them.
+  uint64_t KeepColumnsOfSlice(std::vector<int32_t>* kept) const {
+    const auto is_before = [](int32_t column, uint64_t end) {
+      return static_cast<uint64_t>(column) < end;
+    };
+    const auto first = std::lower_bound(kept->begin(), kept->end(), in_.begin, is_before);
+    const auto end = std::lower_bound(first, kept->end(), in_.end, is_before);
+    const auto before = static_cast<uint64_t>(first - kept->begin());
+    std::vector<int32_t> columns(first, end);
+    for (int32_t& column : columns) column -= static_cast<int32_t>(in_.begin);
+    *kept = std::move(columns);
+    return before;
+  }
+
   Status CheckKeptIndex(const std::vector<int32_t>& kept) const {
     for (size_t i = 0; i < kept.size(); ++i) {
-      const bool in_range = kept[i] >= 0 && static_cast<size_t>(kept[i]) < view_.in_features;
+      const bool in_range = kept[i] >= 0 && static_cast<uint64_t>(kept[i]) < module_.in_features;
       if (!in_range || (i > 0 && kept[i] <= kept[i - 1]))
         return Broken(module_.kept_index, i,
                       "column " + std::to_string(kept[i]) +
@@ -165,7 +217,7 @@ class Preparer {
   Status LoadBias() {
     if (module_.bias.empty()) return {};
     OCTAVO_ASSIGN_OR_RETURN(const DType dtype, FloatTypeOf(module_.bias));
-    OCTAVO_ASSIGN_OR_RETURN(Payload bias, Load(module_.bias, dtype, view_.out_features));
+    OCTAVO_ASSIGN_OR_RETURN(Payload bias, LoadPerFeature(module_.bias, dtype));
     view_.bias = Keep<std::byte>(std::move(bias));
     view_.bias_type = *ToKernels(dtype);
     return {};
@@ -241,34 +293,50 @@ class Preparer {
   const format::Reader& reader_;
   const format::Module& module_;
   const format::SchemeDescriptor& scheme_;
+  const FeatureRange out_, in_;  // of the module's features
   const uint64_t expert_;
   const bool check_digests_;
 };
 
-Result<const kernels::CpuKernels*> ChooseKernels(Device device, const std::string& name) {
-  if (device.type == DeviceType::kCuda)
-    return Status(ErrorCode::kUnsupported, CudaUnavailableReason());
+// Who multiplies: state->device and the choice of options.cpu.
+Status ChooseBackend(const std::string& cpu, PreparedLinear::State* state) {
+  const Device device = state->device;
+  if (device.type == DeviceType::kCuda) {
+    if (!cpu.empty())
+      return {ErrorCode::kInvalidArgument,
+              "CPU kernels \"" + cpu + "\" were asked for, on device " + ToString(device)};
+    OCTAVO_ASSIGN_OR_RETURN(state->backend, FindCudaBackend(device));
+    state->backend_name = ToString(device);
+    return {};
+  }
   if (device != kCpuDevice)
-    return Status(ErrorCode::kUnsupported, "there is no device " + ToString(device) +
-                                               " with index " + std::to_string(device.index) +
-                                               "; the CPU is device cpu with index 0");
+    return {ErrorCode::kUnsupported, "there is no device " + ToString(device) + " with index " +
+                                         std::to_string(device.index) +
+                                         "; the CPU is device cpu with index 0"};
   std::string why;
-  const kernels::CpuKernels* kernels =
-      name.empty() ? kernels::SelectCpuKernels(&why) : kernels::FindCpuKernels(name.c_str(), &why);
-  if (kernels == nullptr) return Status(ErrorCode::kUnsupported, why);
-  return kernels;
+  state->kernels =
+      cpu.empty() ? kernels::SelectCpuKernels(&why) : kernels::FindCpuKernels(cpu.c_str(), &why);
+  if (state->kernels == nullptr) return {ErrorCode::kUnsupported, why};
+  state->backend = &CpuBackend();
+  state->backend_name = state->kernels->name;
+  return {};
 }
 
 }  // namespace
 
 Result<PreparedLinear> PreparedLinear::Create(const Linear& linear, Device device,
                                               const PrepareOptions& options) {
-  OCTAVO_ASSIGN_OR_RETURN(const kernels::CpuKernels* kernels, ChooseKernels(device, options.cpu));
-  auto state = std::make_unique<State>(State{linear, device, kernels, {}, {}, {}});
+  if (IsRowParallel(linear) && device.type != DeviceType::kCpu)
+    return Status(ErrorCode::kUnsupported,
+                  "a slice of in_features runs on the CPU only so far, not on device " +
+                      ToString(device) + "; slices of out_features run on any");
+  auto state = std::make_unique<State>(State{linear, device, nullptr, {}, {}, {}});
+  OCTAVO_RETURN_IF_ERROR(ChooseBackend(options.cpu, state.get()));
   const format::Reader& reader = linear.model_.reader();
   Preparer preparer(state.get(), reader, linear.expert_, options.check_digests);
-  OCTAVO_RETURN_IF_ERROR(
-      preparer.Run().WithContext(reader.path() + ": module \"" + linear.name() + "\""));
+  const std::string context = reader.path() + ": module \"" + linear.name() + "\"";
+  OCTAVO_RETURN_IF_ERROR(preparer.Run().WithContext(context));
+  OCTAVO_RETURN_IF_ERROR(state->backend->Adopt(state.get()).WithContext(context));
   return PreparedLinear(std::move(state));
 }
 

@@ -42,8 +42,9 @@ configure_and_build() {  # configure_and_build DIR TARGETS -- CMAKE_OPTIONS
   while [ "$1" != -- ]; do targets+=("$1"); shift; done
   shift
   local launcher=()
-  if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache); fi
+  if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache); fi
   cmake -S "$root" -B "$dir" -G Ninja -DOCTAVO_WERROR=ON -DOCTAVO_BUILD_TESTS=ON "${launcher[@]}" "$@" >"$dir.configure.log" 2>&1 || { cat "$dir.configure.log"; return 1; }
+  grep -o 'liboctavo_cuda.so is .*' "$dir.configure.log" || true  # with what it is built, or why it is left out
   rm -f "$dir.configure.log"
   cmake --build "$dir" -j "$jobs" --target "${targets[@]}"
 }

@@ -16,11 +16,12 @@ namespace {
 constexpr const char* kExamples = R"(Examples:
   octavo forward gpt2.8vo --module transformer.h.2.attn.c_attn --input x.safetensors --output y.safetensors
   octavo forward gpt2.8vo --module transformer.h.2.attn.c_attn --input x.safetensors --compare models/gpt2
-  octavo forward gpt2.8vo --module transformer.h.2.mlp.c_fc --input x.safetensors --threshold 0 --repeat 20)";
+  octavo forward gpt2.8vo --module transformer.h.2.mlp.c_fc --input x.safetensors --threshold 0 --repeat 20
+  octavo forward gpt2.8vo --module transformer.h.2.mlp.c_fc --input x.safetensors --device cuda)";
 
 struct ForwardCommand {
   ForwardRequest request;
-  std::string path, module, input, output, output_dtype;
+  std::string path, module, input, output, output_dtype, device_name = "cpu";
   int64_t expert = 0;
   bool force = false, json = false;
   ActivationFlags activations;
@@ -44,6 +45,7 @@ void ForwardCommand::Register(CLI::App& app) {
   AddChoice(app, "--output-dtype", &output_dtype, {"F16", "BF16", "F32"},
             "Type of the result (default: the input's)");
   activations.Register(app);
+  AddDevice(app, &device_name);
   app.add_option("--cpu", request.cpu,
                  "Kernels by name, see octavo devices (default: OCTAVO_CPU, else the best)")
       ->option_text("NAME");
@@ -71,6 +73,7 @@ Status ForwardCommand::Run() {
   request.quantize = {activations.threshold, activations.scope(), activations.row_rule(),
                       activations.activations()};
   request.output_dtype = DTypeFromName(output_dtype);
+  request.device = *DeviceFromName(device_name);
   for (const std::string& read : {path, input}) {
     if (!output.empty()) OCTAVO_RETURN_IF_ERROR(CheckNotInput(output, read));
   }

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <memory>
+#include <span>
 #include <utility>
 
 #include "octavo/safetensors.h"
 #include "octavo/thread_pool.h"
+#include "tools/device_memory.h"
 #include "tools/near_names.h"
 #include "tools/text.h"
 
@@ -60,25 +61,45 @@ std::string ColumnList(const std::vector<int64_t>& columns) {
   return text;
 }
 
-// Multiplies `repeat` times and notes how long each took, allocation of the workspace not counted.
+// Quantizes once for the facts, then multiplies `repeat` times and notes how long each took, on a
+// GPU until the result is there; allocation of the workspace not counted.
 Status Multiply(const PreparedLinear& prepared, ConstTensorView x, TensorView y,
                 const ForwardRequest& request, const kernels::ParallelFor& parallel,
-                std::vector<double>* seconds) {
-  constexpr size_t kAlignment = 64;
+                ForwardOutcome* outcome) {
   Execution execution{parallel, {}, nullptr};
   const size_t bytes = ForwardWorkspaceBytes(prepared, x.rows, execution);
-  std::vector<std::byte> memory(bytes + kAlignment);
-  void* aligned = memory.data();
-  size_t space = memory.size();
-  std::align(kAlignment, bytes, aligned, space);
-  execution.workspace = {static_cast<std::byte*>(aligned), bytes};
+  OCTAVO_ASSIGN_OR_RETURN(const DeviceMemory memory, DeviceMemory::Allocate(x.device, bytes));
+  execution.workspace = memory.span();
+  {
+    OCTAVO_ASSIGN_OR_RETURN(const QuantizedActivations quantized,
+                            Quantize(prepared, x, request.quantize, execution));
+    OCTAVO_ASSIGN_OR_RETURN(outcome->outlier_columns, quantized.outlier_columns());
+    OCTAVO_ASSIGN_OR_RETURN(outcome->outlier_entries, quantized.outlier_entries());
+  }
   for (int32_t i = 0; i < request.repeat; ++i) {
     const auto begin = std::chrono::steady_clock::now();
     OCTAVO_RETURN_IF_ERROR(Forward(prepared, x, y, request.quantize, execution));
-    seconds->push_back(
+    OCTAVO_RETURN_IF_ERROR(WaitFor(x.device));
+    outcome->seconds.push_back(
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
   return Status();
+}
+
+// The same on a GPU, with copies of x and y there.
+Status MultiplyOnCuda(const PreparedLinear& prepared, ConstTensorView x,
+                      std::span<const std::byte> x_bytes, TensorView y,
+                      const ForwardRequest& request, const kernels::ParallelFor& parallel,
+                      ForwardOutcome* outcome) {
+  const Device device = prepared.device();
+  OCTAVO_ASSIGN_OR_RETURN(const DeviceMemory x_memory, DeviceMemory::Copy(device, x_bytes));
+  OCTAVO_ASSIGN_OR_RETURN(const DeviceMemory y_memory,
+                          DeviceMemory::Allocate(device, outcome->y.size()));
+  x.data = x_memory.data();
+  y.data = y_memory.data();
+  x.device = y.device = device;
+  OCTAVO_RETURN_IF_ERROR(Multiply(prepared, x, y, request, parallel, outcome));
+  return y_memory.CopyToHost(outcome->y);
 }
 
 }  // namespace
@@ -122,14 +143,13 @@ Result<ForwardOutcome> RunForward(const Linear& linear, int64_t expert, const st
   prepare_options.cpu = request.cpu;
   prepare_options.check_digests = true;
   OCTAVO_ASSIGN_OR_RETURN(const PreparedLinear prepared,
-                          Prepare(linear, kCpuDevice, prepare_options));
+                          Prepare(linear, request.device, prepare_options));
+  outcome.device = prepared.device();
   outcome.backend = prepared.backend();
-  const Execution execution{pool.parallel_for(), {}, nullptr};
-  OCTAVO_ASSIGN_OR_RETURN(const QuantizedActivations quantized,
-                          Quantize(prepared, x, request.quantize, execution));
-  outcome.outlier_columns = quantized.outlier_columns();
-  outcome.outlier_entries = quantized.outlier_entries();
-  OCTAVO_RETURN_IF_ERROR(Multiply(prepared, x, y, request, pool.parallel_for(), &outcome.seconds));
+  const kernels::ParallelFor parallel = pool.parallel_for();
+  OCTAVO_RETURN_IF_ERROR(request.device.type == DeviceType::kCuda
+                             ? MultiplyOnCuda(prepared, x, x_bytes, y, request, parallel, &outcome)
+                             : Multiply(prepared, x, y, request, parallel, &outcome));
   if (!request.compare.empty()) {
     OCTAVO_ASSIGN_OR_RETURN(outcome.relative_error, RelativeError(linear, expert, request.compare,
                                                                   x, y, pool.parallel_for()));
@@ -137,14 +157,23 @@ Result<ForwardOutcome> RunForward(const Linear& linear, int64_t expert, const st
   return outcome;
 }
 
+namespace {
+
+std::string WhereText(const ForwardOutcome& outcome) {
+  if (outcome.device.type == DeviceType::kCuda) return "device " + ToString(outcome.device);
+  return "kernels " + outcome.backend + ", " +
+         Plural(static_cast<uint64_t>(outcome.num_threads), "thread");
+}
+
+}  // namespace
+
 std::string OutcomeText(const ForwardOutcome& outcome) {
   const auto in_features = static_cast<int64_t>(outcome.x_shape.row_elements());
   const auto entries = static_cast<uint64_t>(outcome.tokens * in_features);
   std::string text =
       Escaped(outcome.module) + ": " + std::to_string(in_features) + " -> " +
-      std::to_string(outcome.y_shape.row_elements()) + ", kernels " + outcome.backend + ", " +
-      Plural(static_cast<uint64_t>(outcome.num_threads), "thread") + "\n" + "  tokens           " +
-      FormatCount(static_cast<uint64_t>(outcome.tokens)) + " (" +
+      std::to_string(outcome.y_shape.row_elements()) + ", " + WhereText(outcome) + "\n" +
+      "  tokens           " + FormatCount(static_cast<uint64_t>(outcome.tokens)) + " (" +
       std::string(DTypeName(outcome.x_dtype)) + " " + outcome.x_shape.ToString() + ")\n" +
       "  outlier columns  " + std::to_string(outcome.outlier_columns.size()) + " of " +
       std::to_string(in_features) + ColumnList(outcome.outlier_columns) + "\n" +
@@ -165,6 +194,7 @@ std::string OutcomeText(const ForwardOutcome& outcome) {
 Json OutcomeJson(const ForwardOutcome& outcome) {
   Json error = outcome.relative_error ? Json(*outcome.relative_error) : Json(nullptr);
   return {{"module", outcome.module},
+          {"device", ToString(outcome.device)},
           {"backend", outcome.backend},
           {"threads", outcome.num_threads},
           {"input_tensor", outcome.input_tensor},

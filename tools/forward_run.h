@@ -16,14 +16,16 @@ namespace octavo::tools {
 struct ForwardRequest {
   QuantizeOptions quantize;
   std::optional<DType> output_dtype;  // empty: the input's
-  std::string cpu;                    // kernels by name; empty: the best
-  std::string compare;                // a source to measure the error against; empty: none
-  int32_t num_threads = 0;            // 0: one for each CPU
+  Device device = kCpuDevice;
+  std::string cpu;          // kernels by name; empty: the best
+  std::string compare;      // a source to measure the error against; empty: none
+  int32_t num_threads = 0;  // 0: one for each CPU
   int32_t repeat = 1;
 };
 
 struct ForwardOutcome {
   std::string module, backend, input_tensor;
+  Device device;
   DType x_dtype = DType::kF16, y_dtype = DType::kF16;
   Shape x_shape, y_shape;  // as in the files: [..., features]
   std::vector<std::byte> y;

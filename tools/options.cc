@@ -1,5 +1,6 @@
 #include "tools/options.h"
 
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 
@@ -78,6 +79,30 @@ void ProgressFlags::Register(CLI::App& app) {
 ProgressMode ProgressFlags::mode() const {
   if (quiet) return ProgressMode::kNever;
   return always ? ProgressMode::kAlways : ProgressMode::kAuto;
+}
+
+void AddDevice(CLI::App& app, std::string* name) {
+  const auto check = [](const std::string& text) {
+    if (DeviceFromName(text)) return std::string();
+    return "\"" + text + "\" is not cpu, cuda or cuda:N";
+  };
+  app.add_option("--device", *name,
+                 "Where to multiply, see octavo devices (default: cpu; cuda is cuda:0)")
+      ->check(CLI::Validator(check, "", "device"))
+      ->option_text("cpu|cuda|cuda:N");
+}
+
+std::optional<Device> DeviceFromName(std::string_view name) {
+  if (name == "cpu") return kCpuDevice;
+  if (name == "cuda") return Device{DeviceType::kCuda, 0};
+  constexpr std::string_view kPrefix = "cuda:";
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  const std::string_view digits = name.substr(kPrefix.size());
+  int32_t index = 0;
+  const char* end = digits.data() + digits.size();
+  const auto [parsed, error] = std::from_chars(digits.data(), end, index);
+  if (error != std::errc() || parsed != end || index < 0) return std::nullopt;
+  return Device{DeviceType::kCuda, index};
 }
 
 void AddThreads(CLI::App& app, int32_t* num_threads) {

@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "octavo/device.h"
 #include "octavo/manifest.h"
 #include "octavo/result.h"
 #include "octavo/thread_pool.h"
@@ -40,6 +42,10 @@ struct ProgressFlags {
 // An option that takes one of `names`.
 void AddChoice(CLI::App& app, const std::string& flag, std::string* value,
                const std::vector<std::string>& names, const std::string& description);
+
+// --device cpu|cuda|cuda:N; DeviceFromName knows what was given.
+void AddDevice(CLI::App& app, std::string* name);
+std::optional<Device> DeviceFromName(std::string_view name);
 
 // --threads N.
 void AddThreads(CLI::App& app, int32_t* num_threads);

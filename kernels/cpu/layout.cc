@@ -2,6 +2,7 @@
 // linear.
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "octavo/kernels.h"
 
@@ -60,6 +61,21 @@ void UnpackCodes(WeightLayout layout, const int8_t* packed, size_t out_features,
       std::memcpy(plain + n * in_features + k, packed + Vnni16x4Index(n, k, padded_in),
                   std::min(kInGroup, in_features - k));
     }
+  }
+}
+
+void SumCodes(WeightLayout layout, const int8_t* codes, size_t out_features, size_t in_features,
+              int32_t* sums) {
+  if (layout == WeightLayout::kPlain) {
+    for (size_t n = 0; n < out_features; ++n, codes += in_features)
+      sums[n] = std::accumulate(codes, codes + in_features, int32_t{0});
+    return;
+  }
+  const size_t group_bytes = kOutGroup * RoundUp(in_features, kInPadding);
+  for (size_t n = 0; n < out_features; n += kOutGroup, codes += group_bytes) {
+    int32_t group[kOutGroup] = {};
+    for (size_t i = 0; i < group_bytes; ++i) group[i / kInGroup % kOutGroup] += codes[i];
+    std::copy_n(group, std::min(kOutGroup, out_features - n), sums + n);
   }
 }
 

@@ -1,6 +1,7 @@
-// QuantizeActivations: checks, cuts the rows into groups, and has the table's functions run over
-// them.
+// QuantizeActivations, whole or in two steps: checks, cuts the rows into groups, and has the
+// table's functions run over them.
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/cpu/parallel.h"
 #include "octavo/kernels.h"
@@ -75,7 +76,7 @@ bool IsAscendingBelow(std::span<const int32_t> index, size_t end) {
   return true;
 }
 
-// One call of QuantizeActivations.
+// One call.
 struct Quantization {
   const CpuKernels& kernels;
   const ActivationView& x;
@@ -128,24 +129,98 @@ struct Quantization {
     std::fill_n(workspace.hi, x.tokens, hi);
   }
 
+  // The columns that are out of every range, and those whose entries are all in G. In scope batch
+  // they are known once FindOutlierColumns has run.
+  const uint64_t* range_exclude() const {
+    const bool whole_columns =
+        options.scope == Scope::kBatch && options.row_rule == RowRule::kInlierColumns;
+    return whole_columns ? workspace.excluded : workspace.kept;
+  }
+  const uint64_t* codes_exclude() const {
+    return options.scope == Scope::kBatch ? workspace.excluded : workspace.kept;
+  }
+
+  void MarkKept(std::span<const int32_t> kept_index) const {
+    std::fill_n(workspace.kept, words, 0);
+    for (const int32_t k : kept_index) workspace.kept[k / 64] |= uint64_t{1} << (k % 64);
+  }
+
   void Run() const {
-    const bool batch = options.scope == Scope::kBatch;
-    if (batch) FindOutlierColumns();
-    const uint64_t* codes_exclude = batch ? workspace.excluded : workspace.kept;
-    const uint64_t* range_exclude =
-        batch && options.row_rule == RowRule::kInlierColumns ? workspace.excluded : workspace.kept;
+    if (options.scope == Scope::kBatch) FindOutlierColumns();
     if (options.range_over == RangeOver::kTensor) {
-      ForRowGroups([&](size_t begin, size_t end) { RangeRows(range_exclude, begin, end); });
+      ForRowGroups([&](size_t begin, size_t end) { RangeRows(range_exclude(), begin, end); });
       MergeRanges();
-      ForRowGroups([&](size_t begin, size_t end) { EncodeRows(codes_exclude, begin, end); });
+      ForRowGroups([&](size_t begin, size_t end) { EncodeRows(codes_exclude(), begin, end); });
     } else {
       ForRowGroups([&](size_t begin, size_t end) {
-        RangeRows(range_exclude, begin, end);
-        EncodeRows(codes_exclude, begin, end);
+        RangeRows(range_exclude(), begin, end);
+        EncodeRows(codes_exclude(), begin, end);
       });
     }
   }
+
+  void RunRanges(float* ranges) const {
+    // Below threshold the outlier entries leave themselves out.
+    if (range_exclude() == workspace.excluded) FindOutlierColumns();
+    ForRowGroups([&](size_t begin, size_t end) { RangeRows(range_exclude(), begin, end); });
+    if (options.range_over == RangeOver::kTensor) MergeRanges();
+    for (size_t m = 0; m < x.tokens; ++m) ranges[m] = -workspace.lo[m];
+    std::copy_n(workspace.hi, x.tokens, ranges + x.tokens);
+  }
+
+  void RunCodes(const float* ranges) const {
+    if (options.scope == Scope::kBatch) FindOutlierColumns();
+    for (size_t m = 0; m < x.tokens; ++m) workspace.lo[m] = -ranges[m];
+    std::copy_n(ranges + x.tokens, x.tokens, workspace.hi);
+    ForRowGroups([&](size_t begin, size_t end) { EncodeRows(codes_exclude(), begin, end); });
+  }
 };
+
+// What the calls have in common: checks, then body(the Quantization) where there are rows.
+template <class Body>
+KernelStatus WithQuantization(const CpuKernels& kernels, const ActivationView& x,
+                              const ActivationOptions& options, std::span<const int32_t> kept_index,
+                              const ParallelFor& parallel, void* workspace, size_t workspace_bytes,
+                              Body&& body) {
+  if (!IsValid(options) || !IsValid(x) || !IsAscendingBelow(kept_index, x.in_features))
+    return KernelStatus::kInvalidArgument;
+  const size_t needed = QuantizeWorkspaceBytes(x.tokens, x.in_features, options);
+  if (needed == SIZE_MAX || workspace_bytes < needed) return KernelStatus::kWorkspaceTooSmall;
+  if (needed != 0 && (workspace == nullptr || !IsAligned64(workspace)))
+    return KernelStatus::kInvalidArgument;
+
+  const Workspace pieces = Carve(workspace, x.tokens, x.in_features, options);
+  const size_t words = WordsOf(x.in_features);
+  const Quantization call{
+      kernels, x, options, parallel, pieces, words, options.scope == Scope::kToken ? words : 0};
+  if (x.tokens == 0) return KernelStatus::kOk;
+  call.MarkKept(kept_index);
+  body(call);
+  return KernelStatus::kOk;
+}
+
+// Points into the workspace of a call that has run.
+QuantizedActivations ResultOf(const ActivationView& x, const ActivationOptions& options,
+                              std::span<const int32_t> kept_index, void* workspace) {
+  const Workspace pieces = Carve(workspace, x.tokens, x.in_features, options);
+  return {x,
+          options,
+          pieces.codes,
+          RoundUp64(x.in_features),
+          pieces.scale,
+          pieces.zero_point,
+          pieces.code_sum,
+          pieces.outliers,
+          options.scope == Scope::kToken ? WordsOf(x.in_features) : 0,
+          kept_index.size(),
+          kept_index.data()};
+}
+
+// Ranges are what FindRanges gives: others have no codes.
+bool AreRanges(const float* ranges, size_t tokens) {
+  return std::all_of(ranges, ranges + 2 * tokens,
+                     [](float bound) { return bound >= 0.0f && std::isfinite(bound); });
+}
 
 }  // namespace
 
@@ -158,35 +233,35 @@ KernelStatus QuantizeActivations(const CpuKernels& kernels, const ActivationView
                                  std::span<const int32_t> kept_index, const ParallelFor& parallel,
                                  void* workspace, size_t workspace_bytes,
                                  QuantizedActivations* quantized) {
-  if (quantized == nullptr || !IsValid(options) || !IsValid(x) ||
-      !IsAscendingBelow(kept_index, x.in_features)) {
-    return KernelStatus::kInvalidArgument;
-  }
-  const size_t needed = QuantizeWorkspaceBytes(x.tokens, x.in_features, options);
-  if (needed == SIZE_MAX || workspace_bytes < needed) return KernelStatus::kWorkspaceTooSmall;
-  if (needed != 0 && (workspace == nullptr || !IsAligned64(workspace)))
-    return KernelStatus::kInvalidArgument;
+  if (quantized == nullptr) return KernelStatus::kInvalidArgument;
+  const KernelStatus status =
+      WithQuantization(kernels, x, options, kept_index, parallel, workspace, workspace_bytes,
+                       [](const Quantization& call) { call.Run(); });
+  if (status == KernelStatus::kOk) *quantized = ResultOf(x, options, kept_index, workspace);
+  return status;
+}
 
-  const Workspace pieces = Carve(workspace, x.tokens, x.in_features, options);
-  const size_t words = WordsOf(x.in_features);
-  const size_t mask_stride = options.scope == Scope::kToken ? words : 0;
-  if (x.tokens != 0) {
-    std::fill_n(pieces.kept, words, 0);
-    for (const int32_t k : kept_index) pieces.kept[k / 64] |= uint64_t{1} << (k % 64);
-    Quantization{kernels, x, options, parallel, pieces, words, mask_stride}.Run();
-  }
-  *quantized = {x,
-                options,
-                pieces.codes,
-                RoundUp64(x.in_features),
-                pieces.scale,
-                pieces.zero_point,
-                pieces.code_sum,
-                pieces.outliers,
-                mask_stride,
-                kept_index.size(),
-                kept_index.data()};
-  return KernelStatus::kOk;
+KernelStatus FindRanges(const CpuKernels& kernels, const ActivationView& x,
+                        const ActivationOptions& options, std::span<const int32_t> kept_index,
+                        const ParallelFor& parallel, void* workspace, size_t workspace_bytes,
+                        float* ranges) {
+  if (ranges == nullptr && x.tokens != 0) return KernelStatus::kInvalidArgument;
+  return WithQuantization(kernels, x, options, kept_index, parallel, workspace, workspace_bytes,
+                          [&](const Quantization& call) { call.RunRanges(ranges); });
+}
+
+KernelStatus QuantizeWithRanges(const CpuKernels& kernels, const ActivationView& x,
+                                const ActivationOptions& options,
+                                std::span<const int32_t> kept_index, const float* ranges,
+                                const ParallelFor& parallel, void* workspace,
+                                size_t workspace_bytes, QuantizedActivations* quantized) {
+  const bool has_ranges = x.tokens == 0 || (ranges != nullptr && AreRanges(ranges, x.tokens));
+  if (quantized == nullptr || !has_ranges) return KernelStatus::kInvalidArgument;
+  const KernelStatus status =
+      WithQuantization(kernels, x, options, kept_index, parallel, workspace, workspace_bytes,
+                       [&](const Quantization& call) { call.RunCodes(ranges); });
+  if (status == KernelStatus::kOk) *quantized = ResultOf(x, options, kept_index, workspace);
+  return status;
 }
 
 }  // namespace octavo::kernels

@@ -88,14 +88,18 @@ OCTAVO_DEVICE void StoreElement(float value, void* data, ElementType type, int64
   }
 }
 
+// a - b * c modulo 2^32.
+OCTAVO_DEVICE int32_t LessProduct(int32_t a, int32_t b, int32_t c) {
+  return static_cast<int32_t>(static_cast<uint32_t>(a) -
+                              static_cast<uint32_t>(b) * static_cast<uint32_t>(c));
+}
+
 // Section 4, modulo 2^32: the product of codes less what the zero points of both sides add.
 //   sum (u - z)(c - w) = sum u c - z sum c - w (sum u - in_features z)
 OCTAVO_DEVICE int32_t CorrectedAcc(int32_t product, int32_t x_zero_point, int32_t x_code_sum,
                                    int32_t w_code_sum, int32_t w_zero_point, int32_t in_features) {
-  const auto u = [](int32_t value) { return static_cast<uint32_t>(value); };
-  const uint32_t x_sum = u(x_code_sum) - u(in_features) * u(x_zero_point);
-  return static_cast<int32_t>(u(product) - u(x_zero_point) * u(w_code_sum) -
-                              u(w_zero_point) * x_sum);
+  const int32_t x_sum = LessProduct(x_code_sum, in_features, x_zero_point);
+  return LessProduct(LessProduct(product, x_zero_point, w_code_sum), w_zero_point, x_sum);
 }
 
 // The first, second or third bf16 term of a float, by truncation: their sum is the value (below

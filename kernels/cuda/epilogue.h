@@ -51,22 +51,55 @@ OCTAVO_DEVICE RowOperands LoadRow(const ProductOperands& o, int32_t row) {
   return {o.x_scale[row], o.x_zero_point[row], o.x_code_sum[row]};
 }
 
-// acc * s, where acc[4 * group + i] are the raw sums of products of codes.
+// Two neighboring output features' values: those of value[group][i] and [i + 1], i even.
+template <class T>
+struct alignas(8) Pair {
+  T of[2];
+};
+template <class T>
+OCTAVO_DEVICE Pair<T> PairAt(const T* columns, int tile_col, int group) {
+  return *reinterpret_cast<const Pair<T>*>(columns + tile_col + 8 * group + 2 * (LaneIdx() % 4));
+}
+
+// The exact accumulators of one group, from the raw sums of products of codes.
+template <int kCols>
+OCTAVO_DEVICE void CorrectGroup(const ProductOperands& o, const ColumnBuffer<kCols>& columns,
+                                const RowOperands (&row)[2], int tile_col, int group,
+                                const int32_t* raw, int32_t (&exact)[4]) {
+  const Pair<int32_t> code_sum = PairAt(columns.code_sum(), tile_col, group);
+  const Pair<int32_t> zero_point = PairAt(columns.zero_point(), tile_col, group);
+  OCTAVO_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const RowOperands& r = row[i / 2];
+    exact[i] = CorrectedAcc(raw[i], r.zero_point, r.code_sum, code_sum.of[i % 2],
+                            zero_point.of[i % 2], o.in_features);
+  }
+}
+
+// acc * s, where acc[4 * group + i] are the raw sums.
 template <int kGroups, int kCols>
 OCTAVO_DEVICE void ScaleByRow(const ProductOperands& o, const ColumnBuffer<kCols>& columns,
                               const RowOperands (&row)[2], int tile_col,
                               const int32_t (&acc)[4 * kGroups], float (&value)[kGroups][4]) {
+  if (o.w_zero_point == nullptr) {  // nearly always: less to do
+    OCTAVO_UNROLL
+    for (int group = 0; group < kGroups; ++group) {
+      const Pair<int32_t> code_sum = PairAt(columns.code_sum(), tile_col, group);
+      OCTAVO_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const RowOperands& r = row[i / 2];
+        const int32_t exact = LessProduct(acc[4 * group + i], r.zero_point, code_sum.of[i % 2]);
+        value[group][i] = MulRn(IntToFloat(exact), r.scale);
+      }
+    }
+    return;
+  }
   OCTAVO_UNROLL
   for (int group = 0; group < kGroups; ++group) {
+    int32_t exact[4];
+    CorrectGroup(o, columns, row, tile_col, group, &acc[4 * group], exact);
     OCTAVO_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const int col = tile_col + 8 * group + 2 * (LaneIdx() % 4) + i % 2;
-      const RowOperands& r = row[i / 2];
-      const int32_t exact =
-          CorrectedAcc(acc[4 * group + i], r.zero_point, r.code_sum, columns.code_sum()[col],
-                       columns.zero_point()[col], o.in_features);
-      value[group][i] = MulRn(IntToFloat(exact), r.scale);
-    }
+    for (int i = 0; i < 4; ++i) value[group][i] = MulRn(IntToFloat(exact[i]), row[i / 2].scale);
   }
 }
 
@@ -75,11 +108,9 @@ OCTAVO_DEVICE void ScaleByColumn(const ColumnBuffer<kCols>& columns, int tile_co
                                  float (&value)[kGroups][4]) {
   OCTAVO_UNROLL
   for (int group = 0; group < kGroups; ++group) {
+    const Pair<float> a = PairAt(columns.multiplier(), tile_col, group);
     OCTAVO_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const int col = tile_col + 8 * group + 2 * (LaneIdx() % 4) + i % 2;
-      value[group][i] = MulRn(value[group][i], columns.multiplier()[col]);
-    }
+    for (int i = 0; i < 4; ++i) value[group][i] = MulRn(value[group][i], a.of[i % 2]);
   }
 }
 
@@ -88,11 +119,23 @@ OCTAVO_DEVICE void AddBias(const ColumnBuffer<kCols>& columns, int tile_col,
                            float (&value)[kGroups][4]) {
   OCTAVO_UNROLL
   for (int group = 0; group < kGroups; ++group) {
+    const Pair<float> bias = PairAt(columns.bias(), tile_col, group);
     OCTAVO_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const int col = tile_col + 8 * group + 2 * (LaneIdx() % 4) + i % 2;
-      value[group][i] = AddRn(value[group][i], columns.bias()[col]);
-    }
+    for (int i = 0; i < 4; ++i) value[group][i] = AddRn(value[group][i], bias.of[i % 2]);
+  }
+}
+
+// Both, where nothing comes between them.
+template <int kGroups, int kCols>
+OCTAVO_DEVICE void ScaleByColumnAndAddBias(const ColumnBuffer<kCols>& columns, int tile_col,
+                                           float (&value)[kGroups][4]) {
+  OCTAVO_UNROLL
+  for (int group = 0; group < kGroups; ++group) {
+    const Pair<float> a = PairAt(columns.multiplier(), tile_col, group);
+    const Pair<float> bias = PairAt(columns.bias(), tile_col, group);
+    OCTAVO_UNROLL
+    for (int i = 0; i < 4; ++i)
+      value[group][i] = AddRn(MulRn(value[group][i], a.of[i % 2]), bias.of[i % 2]);
   }
 }
 
@@ -103,24 +146,19 @@ OCTAVO_DEVICE void StoreAcc(const ProductOperands& o, const ColumnBuffer<kCols>&
                             int tile_row, int tile_col, const int32_t (&acc)[4 * kGroups]) {
   OCTAVO_UNROLL
   for (int group = 0; group < kGroups; ++group) {
+    int32_t exact[4];
+    CorrectGroup(o, columns, row, tile_col, group, &acc[4 * group], exact);
     OCTAVO_UNROLL
     for (int i = 0; i < 4; ++i) {
       const int32_t m = first_row + tile_row + LaneIdx() / 4 + 8 * (i / 2);
-      const int col = tile_col + 8 * group + 2 * (LaneIdx() % 4) + i % 2;
-      const RowOperands& r = row[i / 2];
-      if (m >= o.tokens || first_col + col >= o.out_features) continue;
-      o.raw_acc[int64_t{m} * o.out_features + first_col + col] =
-          CorrectedAcc(acc[4 * group + i], r.zero_point, r.code_sum, columns.code_sum()[col],
-                       columns.zero_point()[col], o.in_features);
+      const int32_t n = first_col + tile_col + 8 * group + 2 * (LaneIdx() % 4) + i % 2;
+      if (m < o.tokens && n < o.out_features) o.raw_acc[int64_t{m} * o.out_features + n] = exact[i];
     }
   }
 }
 
 OCTAVO_DEVICE uint32_t PackPair(float first, float second, ElementType type) {
-  const uint32_t low = type == ElementType::kFloat16 ? FloatToHalf(first) : FloatToBFloat16(first);
-  const uint32_t high =
-      type == ElementType::kFloat16 ? FloatToHalf(second) : FloatToBFloat16(second);
-  return low | (high << 16);
+  return type == ElementType::kFloat16 ? PackHalf2(first, second) : PackBFloat162(first, second);
 }
 
 // The four lanes of a quad hold four words each: afterwards lane i has everyone's i-th, in order of

@@ -102,14 +102,25 @@ CudaStatus CheckProduct(const CudaActivations& q, const CudaLinear& linear) {
   return CudaStatus::kOk;
 }
 
-CudaStatus Enqueue(int32_t device, const ProductOperands& o, void* stream) {
+CudaStatus CheckOutput(const OutputView& y, size_t tokens, size_t out_features) {
+  if (!IsKnown(y.type)) return Invalid("y has an unknown element type");
+  if (tokens > 1 && y.row_stride < out_features)
+    return Invalid("y's row_stride is less than out_features");
+  return CudaStatus::kOk;
+}
+
+void SetOutput(const OutputView& y, ProductOperands* o) {
+  o->y = y.data;
+  o->y_stride = static_cast<int64_t>(y.row_stride);
+  o->y_type = y.type;
+}
+
+CudaStatus Enqueue(const DeviceTraits& device, const ProductOperands& o, void* stream) {
   if (o.tokens == 0 || o.out_features == 0) return CudaStatus::kOk;
-  DeviceTraits traits;
-  OCTAVO_RETURN_IF_FAILED(GetDeviceTraits(device, &traits));
-  const ProductPlan plan = PlanProduct(traits, o);
+  const ProductPlan plan = PlanProduct(device, o);
   switch (plan.kernel) {
     case ProductKernel::kFewTokens:
-      return LaunchFewTokens(o, stream);
+      return LaunchFewTokens(o, device.multiprocessors, stream);
     case ProductKernel::kWgmma:
       return LaunchProductWgmma(o, plan.tile, stream);
     case ProductKernel::kDeepRows:
@@ -118,6 +129,30 @@ CudaStatus Enqueue(int32_t device, const ProductOperands& o, void* stream) {
       break;
   }
   return LaunchProductMma(o, stream);
+}
+
+// Everything about a quantization that is checked, and what it fills.
+CudaStatus MakeQuantizeCall(const DeviceTraits& device, const ActivationView& x,
+                            const ActivationOptions& options, const CudaKeptColumns& kept,
+                            void* workspace, size_t workspace_bytes, QuantizeCall* call,
+                            CudaActivations* quantized) {
+  OCTAVO_RETURN_IF_FAILED(CheckOptions(options));
+  OCTAVO_RETURN_IF_FAILED(CheckX(x));
+  OCTAVO_RETURN_IF_FAILED(
+      CheckWorkspace(workspace, workspace_bytes, QuantizeWorkspaceBytes(x.tokens, x.in_features)));
+  const QuantizePieces pieces = CarveQuantize(workspace, x.tokens, x.in_features);
+  *call = {x, options, kept, pieces, OutlierThreshold(options), device.multiprocessors};
+  *quantized = {x,
+                options,
+                pieces.codes,
+                kernels::CudaCodeStride(x.in_features),
+                pieces.scale,
+                pieces.zero_point,
+                pieces.code_sum,
+                pieces.outlier_columns,
+                pieces.num_outlier_columns,
+                kept};
+  return CudaStatus::kOk;
 }
 
 }  // namespace
@@ -132,54 +167,53 @@ size_t MultiplyWorkspaceBytes(int32_t, size_t, const CudaLinear&) { return 0; }
 CudaStatus Quantize(int32_t device, const ActivationView& x, const ActivationOptions& options,
                     const CudaKeptColumns& kept, void* workspace, size_t workspace_bytes,
                     void* stream, CudaActivations* quantized) {
-  OCTAVO_RETURN_IF_FAILED(CheckOptions(options));
-  OCTAVO_RETURN_IF_FAILED(CheckX(x));
-  OCTAVO_RETURN_IF_FAILED(
-      CheckWorkspace(workspace, workspace_bytes, QuantizeWorkspaceBytes(x.tokens, x.in_features)));
   DeviceTraits traits;
-  OCTAVO_RETURN_IF_FAILED(GetDeviceTraits(device, &traits));
   QuantizeCall call;
-  call.x = x;
-  call.options = options;
-  call.kept = kept;
-  call.pieces = CarveQuantize(workspace, x.tokens, x.in_features);
-  call.threshold = OutlierThreshold(options);
-  call.multiprocessors = traits.multiprocessors;
-  call.has_clusters = traits.compute_capability >= 90;
-  if (x.tokens != 0) OCTAVO_RETURN_IF_FAILED(LaunchQuantizeActivations(call, stream));
-  const QuantizePieces& pieces = call.pieces;
-  *quantized = {x,
-                options,
-                pieces.codes,
-                kernels::CudaCodeStride(x.in_features),
-                pieces.scale,
-                pieces.zero_point,
-                pieces.code_sum,
-                pieces.outlier_columns,
-                pieces.num_outlier_columns,
-                kept};
-  return CudaStatus::kOk;
+  OCTAVO_RETURN_IF_FAILED(GetDeviceTraits(device, &traits));
+  OCTAVO_RETURN_IF_FAILED(
+      MakeQuantizeCall(traits, x, options, kept, workspace, workspace_bytes, &call, quantized));
+  return x.tokens == 0 ? CudaStatus::kOk : LaunchQuantizeActivations(call, stream);
 }
 
 CudaStatus Multiply(int32_t device, const CudaActivations& quantized, const CudaLinear& linear,
                     const OutputView& y, void*, size_t, void* stream) {
+  DeviceTraits traits;
   OCTAVO_RETURN_IF_FAILED(CheckProduct(quantized, linear));
-  if (!IsKnown(y.type)) return Invalid("y has an unknown element type");
-  if (quantized.x.tokens > 1 && y.row_stride < linear.out_features)
-    return Invalid("y's row_stride is less than out_features");
+  OCTAVO_RETURN_IF_FAILED(CheckOutput(y, quantized.x.tokens, linear.out_features));
+  OCTAVO_RETURN_IF_FAILED(GetDeviceTraits(device, &traits));
   ProductOperands o = OperandsOf(quantized, linear);
-  o.y = y.data;
-  o.y_stride = static_cast<int64_t>(y.row_stride);
-  o.y_type = y.type;
-  return Enqueue(device, o, stream);
+  SetOutput(y, &o);
+  return Enqueue(traits, o, stream);
+}
+
+CudaStatus Forward(int32_t device, const ActivationView& x, const ActivationOptions& options,
+                   const CudaLinear& linear, const OutputView& y, void* workspace,
+                   size_t workspace_bytes, void* stream) {
+  DeviceTraits traits;
+  QuantizeCall call;
+  CudaActivations quantized;
+  OCTAVO_RETURN_IF_FAILED(GetDeviceTraits(device, &traits));
+  OCTAVO_RETURN_IF_FAILED(MakeQuantizeCall(traits, x, options, linear.kept, workspace,
+                                           workspace_bytes, &call, &quantized));
+  OCTAVO_RETURN_IF_FAILED(CheckProduct(quantized, linear));
+  OCTAVO_RETURN_IF_FAILED(CheckOutput(y, x.tokens, linear.out_features));
+  if (x.tokens == 0 || linear.out_features == 0) return CudaStatus::kOk;
+  ProductOperands o = OperandsOf(quantized, linear);
+  SetOutput(y, &o);
+  if (PlanProduct(traits, o).kernel == ProductKernel::kFewTokens && FewTokensCanQuantize(call))
+    return LaunchQuantizeFewTokens(call, o, stream);
+  OCTAVO_RETURN_IF_FAILED(LaunchQuantizeActivations(call, stream));
+  return Enqueue(traits, o, stream);
 }
 
 CudaStatus Accumulate(int32_t device, const CudaActivations& quantized, const CudaLinear& linear,
                       int64_t* acc, void*, size_t, void* stream) {
+  DeviceTraits traits;
   OCTAVO_RETURN_IF_FAILED(CheckProduct(quantized, linear));
+  OCTAVO_RETURN_IF_FAILED(GetDeviceTraits(device, &traits));
   ProductOperands o = OperandsOf(quantized, linear);
   o.raw_acc = acc;
-  return Enqueue(device, o, stream);
+  return Enqueue(traits, o, stream);
 }
 
 const char* ProductName(int32_t device, size_t tokens, const CudaLinear& linear) {

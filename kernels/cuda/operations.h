@@ -17,6 +17,9 @@ CudaStatus Quantize(int32_t device, const ActivationView& x, const ActivationOpt
                     void* stream, CudaActivations* quantized);
 CudaStatus Multiply(int32_t device, const CudaActivations& quantized, const CudaLinear& linear,
                     const OutputView& y, void* workspace, size_t workspace_bytes, void* stream);
+CudaStatus Forward(int32_t device, const ActivationView& x, const ActivationOptions& options,
+                   const CudaLinear& linear, const OutputView& y, void* workspace,
+                   size_t workspace_bytes, void* stream);
 CudaStatus Accumulate(int32_t device, const CudaActivations& quantized, const CudaLinear& linear,
                       int64_t* acc, void* workspace, size_t workspace_bytes, void* stream);
 

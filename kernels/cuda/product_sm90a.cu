@@ -125,34 +125,37 @@ struct Block {
 
   // ---- The thread that fills the ring ----------------------------------------------------------
 
-  // This block's part of an operand's stage, sent to those that share it.
-  OCTAVO_DEVICE void Load(unsigned char* stage, const TensorMap* map, int32_t step,
-                          int32_t first_row, int32_t rows, int32_t part, int32_t parts,
-                          uint16_t mask, uint64_t* done) const {
-    const int32_t part_rows = rows / parts;
-    unsigned char* const target = stage + part * part_rows * kStepBytes;
-    const int32_t row = first_row + part * part_rows;
-    if (parts == 1) {
-      TmaLoad2D(target, map, step * kStepBytes, row, done);
-    } else {
-      TmaLoad2DMulticast(target, map, step * kStepBytes, row, done, mask);
-    }
-  }
-  OCTAVO_DEVICE void LoadX(const TensorMap* map, int stage, int32_t step, int32_t first_row) const {
+  // This block's part of an operand's stage, which it loads and sends to the blocks that share it.
+  // Worked out once: the thread that loads has no time for divisions.
+  struct Part {
+    int32_t row = 0;    // of the stage, from which on
+    uint16_t mask = 0;  // blocks of the cluster; 0: this one alone
+  };
+  OCTAVO_DEVICE Part PartOfX() const {
+    const int row_rank = rank % grid.cluster_rows, col_rank = rank / grid.cluster_rows;
+    if (grid.cluster_cols == 1) return {0, 0};
     uint32_t mask = 0;
-    for (int i = 0; i < grid.cluster_cols; ++i)
-      mask |= 1u << (rank % grid.cluster_rows + i * grid.cluster_rows);
-    Load(x_stage(stage), map, step, first_row, kTileRows, rank / grid.cluster_rows,
-         grid.cluster_cols, static_cast<uint16_t>(mask), full(stage));
+    for (int i = 0; i < grid.cluster_cols; ++i) mask |= 1u << (row_rank + i * grid.cluster_rows);
+    return {kTileRows / grid.cluster_cols * col_rank, static_cast<uint16_t>(mask)};
   }
-  OCTAVO_DEVICE void LoadW(const TensorMap* map, int stage, int32_t step, int32_t first_col) const {
-    const uint32_t mask = ((1u << grid.cluster_rows) - 1)
-                          << (rank / grid.cluster_rows * grid.cluster_rows);
-    Load(w_stage(stage), map, step, first_col, kTileCols, rank % grid.cluster_rows,
-         grid.cluster_rows, static_cast<uint16_t>(mask), full(stage));
+  OCTAVO_DEVICE Part PartOfW() const {
+    const int row_rank = rank % grid.cluster_rows, col_rank = rank / grid.cluster_rows;
+    if (grid.cluster_rows == 1) return {0, 0};
+    const uint32_t mask = ((1u << grid.cluster_rows) - 1) << (col_rank * grid.cluster_rows);
+    return {kTileCols / grid.cluster_rows * row_rank, static_cast<uint16_t>(mask)};
+  }
+  OCTAVO_DEVICE void Load(unsigned char* stage, const TensorMap* map, int32_t step,
+                          int32_t first_row, const Part& part, uint64_t* done) const {
+    unsigned char* const target = stage + part.row * kStepBytes;
+    if (part.mask == 0) {
+      TmaLoad2D(target, map, step * kStepBytes, first_row + part.row, done);
+    } else {
+      TmaLoad2DMulticast(target, map, step * kStepBytes, first_row + part.row, done, part.mask);
+    }
   }
 
   OCTAVO_DEVICE void FillRing(const TensorMap* x_map, const TensorMap* w_map) const {
+    const Part x_part = PartOfX(), w_part = PartOfW();
     RingPosition ring;
     bool first_tile = true;
     ForTiles([&](int32_t first_row, int32_t first_col) {
@@ -161,18 +164,19 @@ struct Block {
       if (first_tile) {
         for (int32_t step = 0; step < early; ++step) {
           MbarrierArriveExpectTx(full(step), S::kXBytes + S::kWBytes);
-          LoadW(w_map, step, step, first_col);
+          Load(w_stage(step), w_map, step, first_col, w_part, full(step));
         }
         WaitForPreviousKernel();
         first_tile = false;
       }
       for (int32_t step = 0; step < steps; ++step) {
+        uint64_t* const done = full(ring.index);
         if (step >= early) {
           MbarrierWait(empty(ring.index), ring.parity ^ 1u);
-          MbarrierArriveExpectTx(full(ring.index), S::kXBytes + S::kWBytes);
-          LoadW(w_map, ring.index, step, first_col);
+          MbarrierArriveExpectTx(done, S::kXBytes + S::kWBytes);
+          Load(w_stage(ring.index), w_map, step, first_col, w_part, done);
         }
-        LoadX(x_map, ring.index, step, first_row);
+        Load(x_stage(ring.index), x_map, step, first_row, x_part, done);
         ring.Advance(S::kStages);
       }
     });
@@ -238,11 +242,10 @@ struct Block {
   }
 
   OCTAVO_DEVICE void Finish(const SidePlan& plan, int tile_row, int32_t first_row,
-                            int32_t first_col, const typename S::Columns& columns,
-                            RingPosition& side_ring, const int32_t (&acc)[kTileCols / 2]) const {
+                            int32_t first_col, const RowOperands (&rows)[2],
+                            const typename S::Columns& columns, RingPosition& side_ring,
+                            const int32_t (&acc)[kTileCols / 2]) const {
     constexpr int kGroups = kTileCols / 8;
-    const int32_t row = first_row + tile_row + LaneIdx() / 4;
-    const RowOperands rows[2] = {LoadRow(o, row), LoadRow(o, row + 8)};
     if (o.raw_acc != nullptr) {
       StoreAcc<kGroups>(o, columns, rows, first_row, first_col, tile_row, 0, acc);
       return;
@@ -258,8 +261,11 @@ struct Block {
       if (LaneIdx() == 0) MbarrierArrive(side_empty(side_ring.index));
       side_ring.Advance(kNumSideBuffers);
     }
-    if (plan.outlier_chunks == plan.chunks) ScaleByColumn(columns, 0, value);
-    AddBias(columns, 0, value);
+    if (plan.outlier_chunks == plan.chunks) {
+      ScaleByColumnAndAddBias(columns, 0, value);
+    } else {
+      AddBias(columns, 0, value);
+    }
     StoreOutput(o, first_row, first_col, tile_row, 0, value);
   }
 
@@ -270,9 +276,12 @@ struct Block {
       int32_t acc[kTileCols / 2];
       OCTAVO_UNROLL
       for (int i = 0; i < kTileCols / 2; ++i) acc[i] = 0;
+      const int32_t row = first_row + 16 * warp + LaneIdx() / 4;
+      const RowOperands rows[2] = {LoadRow(o, row), LoadRow(o, row + 8)};  // long before their use
       Multiply<kSigned>(warp / 4, ring, acc);
       MbarrierWait(columns_full(columns_ring.index), columns_ring.parity);
-      Finish(plan, 16 * warp, first_row, first_col, columns(columns_ring.index), side_ring, acc);
+      Finish(plan, 16 * warp, first_row, first_col, rows, columns(columns_ring.index), side_ring,
+             acc);
       WarpSync();
       if (LaneIdx() == 0) MbarrierArrive(columns_empty(columns_ring.index));
       columns_ring.Advance(kNumSideBuffers);

@@ -56,14 +56,7 @@ struct alignas(16) Vec16 {
   uint32_t x[4];
 };
 
-OCTAVO_DEVICE Vec16 Load16(const void* global) {
-  Vec16 v;
-  asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x[0]), "=r"(v.x[1]), "=r"(v.x[2]), "=r"(v.x[3])
-               : "l"(__cvta_generic_to_global(global))
-               : "memory");
-  return v;
-}
+OCTAVO_DEVICE Vec16 Load16(const void* global) { return *static_cast<const Vec16*>(global); }
 
 // For what is read once and not written while the kernel runs (weights): leaves no line in L1.
 OCTAVO_DEVICE Vec16 LoadStream16(const void* global) {
@@ -115,6 +108,22 @@ OCTAVO_DEVICE void CpAsyncWait() {
 #endif
 }
 
+// Bytes and halves of words. PickBytes takes four of the eight bytes of low (0 to 3) and high (4 to
+// 7), those that the selector's hexadecimal digits name, the last digit for the lowest byte.
+OCTAVO_DEVICE uint32_t PickBytes(uint32_t low, uint32_t high, uint32_t selector) {
+  return __byte_perm(low, high, selector);
+}
+OCTAVO_DEVICE uint32_t AddBytes(uint32_t a, uint32_t b) { return __vadd4(a, b); }  // modulo 256
+template <bool kSigned>
+OCTAVO_DEVICE int32_t SumBytes(uint32_t bytes, int32_t sum) {
+  if constexpr (kSigned) {
+    return __dp4a(static_cast<int32_t>(bytes), 0x01010101, sum);
+  } else {
+    return static_cast<int32_t>(__dp4a(bytes, 0x01010101u, static_cast<uint32_t>(sum)));
+  }
+}
+OCTAVO_DEVICE uint32_t MaxU16x2(uint32_t a, uint32_t b) { return __vmaxu2(a, b); }
+
 // Arithmetic with one rounding to nearest even per call, never contracted.
 OCTAVO_DEVICE float MulRn(float a, float b) { return __fmul_rn(a, b); }
 OCTAVO_DEVICE float AddRn(float a, float b) { return __fadd_rn(a, b); }
@@ -123,6 +132,8 @@ OCTAVO_DEVICE float DivRn(float a, float b) { return __fdiv_rn(a, b); }
 OCTAVO_DEVICE float FmaRn(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 // To nearest even; saturates, NaN gives 0.
 OCTAVO_DEVICE int32_t RoundToInt(float value) { return __float2int_rn(value); }
+OCTAVO_DEVICE float MinF(float a, float b) { return fminf(a, b); }  // of numbers
+OCTAVO_DEVICE float MaxF(float a, float b) { return fmaxf(a, b); }
 OCTAVO_DEVICE float RintF(float value) { return rintf(value); }
 OCTAVO_DEVICE float IntToFloat(int32_t value) { return __int2float_rn(value); }
 OCTAVO_DEVICE float LongToFloat(int64_t value) { return __ll2float_rn(value); }
@@ -141,6 +152,31 @@ OCTAVO_DEVICE uint16_t FloatToHalf(float value) {
 }
 OCTAVO_DEVICE float BFloat16ToFloat(uint16_t bits) {
   return __uint_as_float(static_cast<uint32_t>(bits) << 16);
+}
+// The smaller and the larger of two pairs of 16-bit floats (kHalf: fp16, else bf16), NaN excluded.
+template <bool kHalf>
+OCTAVO_DEVICE uint32_t MinPair(uint32_t a, uint32_t b) {
+#if __CUDA_ARCH__ >= 800
+  uint32_t least;
+  if constexpr (kHalf) {
+    asm("min.f16x2 %0, %1, %2;" : "=r"(least) : "r"(a), "r"(b));
+  } else {
+    asm("min.bf16x2 %0, %1, %2;" : "=r"(least) : "r"(a), "r"(b));
+  }
+  return least;
+#else
+  const auto widen = [](uint32_t bits) {
+    return kHalf ? HalfToFloat(static_cast<uint16_t>(bits))
+                 : BFloat16ToFloat(static_cast<uint16_t>(bits));
+  };
+  const uint32_t low = widen(b) < widen(a) ? b : a, high = widen(b >> 16) < widen(a >> 16) ? b : a;
+  return (low & 0xffffu) | (high & 0xffff0000u);
+#endif
+}
+template <bool kHalf>
+OCTAVO_DEVICE uint32_t MaxPair(uint32_t a, uint32_t b) {
+  constexpr uint32_t kSigns = 0x80008000u;
+  return MinPair<kHalf>(a ^ kSigns, b ^ kSigns) ^ kSigns;
 }
 // Two at once, `low` in the lower half.
 OCTAVO_DEVICE uint32_t PackHalf2(float low, float high) {

@@ -79,14 +79,15 @@ OCTAVO_DEVICE void MbarrierArriveExpectTx(uint64_t* barrier, uint32_t bytes) {
 #endif
 }
 // Arrives at the barrier that lies in block `cta_rank` of the cluster where `mine` lies in this
-// one.
+// one. It orders no stores of this thread for the other block (release at the cluster's scope would
+// wait for all of them): for buffers that were only read.
 OCTAVO_DEVICE void MbarrierArriveCluster(uint64_t* mine, uint32_t cta_rank) {
 #if __CUDA_ARCH__ >= 900
   asm volatile(
       "{\n"
       ".reg .b32 remote;\n"
       "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
       "}" ::"r"(SharedAddress(mine)),
       "r"(cta_rank)
       : "memory");

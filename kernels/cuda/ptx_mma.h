@@ -33,18 +33,18 @@ OCTAVO_DEVICE void LoadMatrix4(uint32_t (&r)[4], const void* shared_row) {
                : "memory");
 }
 
-#define OCTAVO_MMA_M16N8K32(type)                                                \
-  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32." type                     \
-               ".s8.s32 "                                                        \
-               "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
-               : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])                  \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
-#define OCTAVO_MMA_M8N8K16(type, d0, d1, a, b)              \
-  asm volatile("mma.sync.aligned.m8n8k16.row.col.s32." type \
-               ".s8.s32 "                                   \
-               "{%0, %1}, {%2}, {%3}, {%0, %1};"            \
-               : "+r"(d0), "+r"(d1)                         \
-               : "r"(a), "r"(b))
+#define OCTAVO_MMA_M16N8K32(type)                                       \
+  asm("mma.sync.aligned.m16n8k32.row.col.s32." type                     \
+      ".s8.s32 "                                                        \
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])                  \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
+#define OCTAVO_MMA_M8N8K16(type, d0, d1, a, b)     \
+  asm("mma.sync.aligned.m8n8k16.row.col.s32." type \
+      ".s8.s32 "                                   \
+      "{%0, %1}, {%2}, {%3}, {%0, %1};"            \
+      : "+r"(d0), "+r"(d1)                         \
+      : "r"(a), "r"(b))
 
 // d += A * B in int32 that wraps: A 16 x 32 of int8 (kSignedA) or uint8, B 32 x 8 of int8.
 template <bool kSignedA>
@@ -74,16 +74,14 @@ OCTAVO_DEVICE void MmaI8(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t
 // d += A * B, A 16 x 16 and B 16 x 8 of fp16; products are exact, sums of hardware precision.
 OCTAVO_DEVICE void MmaF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #if __CUDA_ARCH__ >= 800
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
       "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
   OCTAVO_UNROLL
   for (int half = 0; half < 2; ++half) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
         "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(b[half]));
@@ -95,8 +93,7 @@ OCTAVO_DEVICE void MmaF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t 
 // right.
 OCTAVO_DEVICE void MmaBF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #if __CUDA_ARCH__ >= 800
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
       "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));

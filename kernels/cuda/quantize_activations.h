@@ -33,7 +33,6 @@ struct QuantizeCall {
   QuantizePieces pieces;
   float threshold = 0;  // OutlierThreshold of the options
   int32_t multiprocessors = 1;
-  bool has_clusters = false;  // compute capability 9.0 and later
 };
 
 // Enqueues one kernel where rows are few and the device has clusters, else two (four where one

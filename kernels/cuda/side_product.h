@@ -119,31 +119,74 @@ struct SideBuffer {
   }
 };
 
-OCTAVO_DEVICE int32_t ColumnOf(const ProductOperands& o, const SideChunk& chunk, int32_t slot) {
-  return (chunk.kept ? o.kept_index : o.outlier_columns)[chunk.first + slot];
+// Some columns of a chunk: which of X's they are.
+template <int kColumns>
+struct SideColumns {
+  int32_t first = 0;  // in the list
+  int32_t count = 0;
+  int32_t k[kColumns];
+};
+template <int kColumns>
+OCTAVO_DEVICE SideColumns<kColumns> LoadColumns(const ProductOperands& o, const SideChunk& chunk,
+                                                int32_t offset) {
+  const int32_t* const list = chunk.kept ? o.kept_index : o.outlier_columns;
+  SideColumns<kColumns> columns;
+  columns.first = chunk.first + offset;
+  columns.count = chunk.count - offset;
+  OCTAVO_UNROLL
+  for (int i = 0; i < kColumns; ++i) columns.k[i] = i < columns.count ? list[columns.first + i] : 0;
+  return columns;
 }
 
-// X[row][column of the slot]; 0 past the last row.
-OCTAVO_DEVICE float SideX(const ProductOperands& o, const SideChunk& chunk, int32_t row,
-                          int32_t slot) {
-  if (row >= o.tokens) return 0.0f;
-  return LoadElement(o.x, o.x_type, row * o.x_stride + ColumnOf(o, chunk, slot));
-}
-
-// What stands in place of the weight: the code less its zero point, or the kept weight.
-OCTAVO_DEVICE float SideW(const ProductOperands& o, const SideChunk& chunk, int32_t out_feature,
-                          int32_t slot) {
-  if (out_feature >= o.out_features) return 0.0f;
-  if (chunk.kept) {
-    const int64_t row = chunk.first + slot;
-    return LoadElement(o.kept_weight, o.kept_type, row * o.out_features + out_feature);
+// X[row] in these columns; 0 past the last row and column. All loads are under way at once.
+template <int kColumns>
+OCTAVO_DEVICE void LoadSideX(const ProductOperands& o, const SideColumns<kColumns>& columns,
+                             int32_t row, float (&value)[kColumns]) {
+  OCTAVO_UNROLL
+  for (int i = 0; i < kColumns; ++i) value[i] = 0.0f;
+  if (row >= o.tokens) return;
+  OCTAVO_UNROLL
+  for (int i = 0; i < kColumns; ++i) {
+    if (i < columns.count) value[i] = LoadElement(o.x, o.x_type, row * o.x_stride + columns.k[i]);
   }
-  const int32_t code = o.w_codes[int64_t{out_feature} * o.code_stride + ColumnOf(o, chunk, slot)];
-  return IntToFloat(code - (o.w_zero_point != nullptr ? o.w_zero_point[out_feature] : 0));
+}
+
+// What stands in place of the weights of an output feature: the codes less their zero point, or
+// the kept weights.
+template <int kColumns>
+OCTAVO_DEVICE void LoadSideW(const ProductOperands& o, bool kept,
+                             const SideColumns<kColumns>& columns, int32_t out_feature,
+                             float (&value)[kColumns]) {
+  OCTAVO_UNROLL
+  for (int i = 0; i < kColumns; ++i) value[i] = 0.0f;
+  if (out_feature >= o.out_features) return;
+  if (kept) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < kColumns; ++i) {
+      const int64_t index = int64_t{columns.first + i} * o.out_features + out_feature;
+      if (i < columns.count) value[i] = LoadElement(o.kept_weight, o.kept_type, index);
+    }
+    return;
+  }
+  const int8_t* const codes = o.w_codes + int64_t{out_feature} * o.code_stride;
+  const int32_t zero_point = o.w_zero_point != nullptr ? o.w_zero_point[out_feature] : 0;
+  OCTAVO_UNROLL
+  for (int i = 0; i < kColumns; ++i) {
+    if (i < columns.count) value[i] = IntToFloat(codes[columns.k[i]] - zero_point);
+  }
 }
 
 OCTAVO_DEVICE uint16_t SideTerm(float value, bool half, int32_t term) {
   return half ? FloatToHalf(value) : BFloat16Term(value, term);
+}
+OCTAVO_DEVICE void StoreTerms(const float (&value)[8], bool half, int32_t term, uint16_t* target) {
+  Vec16 packed;
+  OCTAVO_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    packed.x[i] = SideTerm(value[2 * i], half, term) |
+                  static_cast<uint32_t>(SideTerm(value[2 * i + 1], half, term)) << 16;
+  }
+  *reinterpret_cast<Vec16*>(target) = packed;
 }
 
 OCTAVO_DEVICE bool IsFinite(float value) { return (FloatBits(value) & 0x7f800000u) != 0x7f800000u; }
@@ -154,19 +197,22 @@ template <int kRows, int kCols>
 OCTAVO_DEVICE void FillTerms(const ProductOperands& o, const SideChunk& chunk, int32_t first_row,
                              int32_t first_col, const SideBuffer<kRows, kCols>& buffer, int thread,
                              int threads) {
-  OCTAVO_UNROLL_BY(4)
-  for (int i = thread; i < kRows * kTermColumns; i += threads) {
-    const int32_t row = i / kTermColumns, slot = i % kTermColumns;
-    float value = slot < chunk.count ? SideX(o, chunk, first_row + row, slot) : 0.0f;
-    // An infinity meets the whole weight in its first term; the others are 0 where that is exact.
-    if (chunk.w_term > 0 && !IsFinite(value)) value = 0.0f;
-    buffer.x_terms()[i] = SideTerm(value, chunk.half, chunk.x_term);
-  }
-  OCTAVO_UNROLL_BY(4)
-  for (int i = thread; i < kCols * kTermColumns; i += threads) {
-    const int32_t col = i % kCols, slot = i / kCols;
-    const float value = slot < chunk.count ? SideW(o, chunk, first_col + col, slot) : 0.0f;
-    buffer.w_terms()[col * kTermColumns + slot] = SideTerm(value, chunk.half, chunk.w_term);
+  for (int offset = 0; offset < kTermColumns; offset += 8) {
+    const SideColumns<8> columns = LoadColumns<8>(o, chunk, offset);
+    float value[8];
+    for (int row = thread; row < kRows; row += threads) {
+      LoadSideX(o, columns, first_row + row, value);
+      // An infinity meets the whole weight in its first term; the others are 0 where that is exact.
+      OCTAVO_UNROLL
+      for (int i = 0; i < 8; ++i) {
+        if (chunk.w_term > 0 && !IsFinite(value[i])) value[i] = 0.0f;
+      }
+      StoreTerms(value, chunk.half, chunk.x_term, buffer.x_terms() + row * kTermColumns + offset);
+    }
+    for (int col = thread; col < kCols; col += threads) {
+      LoadSideW(o, chunk.kept, columns, first_col + col, value);
+      StoreTerms(value, chunk.half, chunk.w_term, buffer.w_terms() + col * kTermColumns + offset);
+    }
   }
 }
 
@@ -175,21 +221,23 @@ template <int kRows, int kCols>
 OCTAVO_DEVICE void FillEntries(const ProductOperands& o, const SideChunk& chunk, int32_t first_row,
                                int32_t first_col, const SideBuffer<kRows, kCols>& buffer,
                                int thread, int threads) {
+  const SideColumns<kEntryColumns> columns = LoadColumns<kEntryColumns>(o, chunk, 0);
+  float value[kEntryColumns];
   for (int row = thread; row < kRows; row += threads) {
+    LoadSideX(o, columns, first_row + row, value);
     uint32_t own = 0;
     OCTAVO_UNROLL
-    for (int32_t slot = 0; slot < kEntryColumns; ++slot) {
-      const float value = slot < chunk.count ? SideX(o, chunk, first_row + row, slot) : 0.0f;
-      buffer.x_entries()[row * kEntryColumns + slot] = value;
-      if (slot < chunk.count && (chunk.kept || IsOutlier(Seen(value, o.via_fp16), o.threshold)))
-        own |= 1u << slot;
+    for (int i = 0; i < kEntryColumns; ++i) {
+      buffer.x_entries()[row * kEntryColumns + i] = value[i];
+      if (i < chunk.count && (chunk.kept || IsOutlier(Seen(value[i], o.via_fp16), o.threshold)))
+        own |= 1u << i;
     }
     buffer.own()[row] = own;
   }
-  for (int i = thread; i < kCols * kEntryColumns; i += threads) {
-    const int32_t col = i % kCols, slot = i / kCols;
-    buffer.w_entries()[col * kEntryColumns + slot] =
-        slot < chunk.count ? SideW(o, chunk, first_col + col, slot) : 0.0f;
+  for (int col = thread; col < kCols; col += threads) {
+    LoadSideW(o, chunk.kept, columns, first_col + col, value);
+    OCTAVO_UNROLL
+    for (int i = 0; i < kEntryColumns; ++i) buffer.w_entries()[col * kEntryColumns + i] = value[i];
   }
 }
 
@@ -210,24 +258,30 @@ OCTAVO_DEVICE void FillChunk(const ProductOperands& o, const SideChunk& chunk, i
 // so that this lane has rows lane / 4 and lane / 4 + 8, features 8 * group + 2 * (lane % 4) + {0,
 // 1}: value[group][0..1] of the first row, [2..3] of the second. `tile_row` and `tile_col` say
 // where they lie in the buffer's tile.
+//
+// A lane takes 8 neighboring bytes of a row of terms for what the instruction calls k 2t, 2t + 1
+// and 2t + 8, 2t + 9: other columns of the chunk, but the same ones of X and of the weights.
 template <int kGroups, int kRows, int kCols>
 OCTAVO_DEVICE void AddTerms(const SideBuffer<kRows, kCols>& buffer, bool half, int tile_row,
                             int tile_col, float (&value)[kGroups][4]) {
-  const int row = tile_row + LaneIdx() / 4, pair = LaneIdx() % 4;
-  const auto word = [pair](const uint16_t* terms, int index, int eighth) {
-    return reinterpret_cast<const uint32_t*>(terms)[index * (kTermColumns / 2) + pair + 4 * eighth];
+  struct alignas(8) Four {
+    uint32_t words[2];
   };
-  const uint32_t a[4] = {word(buffer.x_terms(), row, 0), word(buffer.x_terms(), row + 8, 0),
-                         word(buffer.x_terms(), row, 1), word(buffer.x_terms(), row + 8, 1)};
-  OCTAVO_UNROLL
-  for (int group = 0; group < kGroups; ++group) {
-    const int col = tile_col + 8 * group + LaneIdx() / 4;
-    const uint32_t b[2] = {word(buffer.w_terms(), col, 0), word(buffer.w_terms(), col, 1)};
-    if (half) {
-      MmaF16(value[group], a, b);
-    } else {
-      MmaBF16(value[group], a, b);
-    }
+  const int row = tile_row + LaneIdx() / 4;
+  const auto four = [](const uint16_t* terms, int index) {
+    return *reinterpret_cast<const Four*>(terms + index * kTermColumns + 4 * (LaneIdx() % 4));
+  };
+  const Four upper = four(buffer.x_terms(), row), lower = four(buffer.x_terms(), row + 8);
+  const uint32_t a[4] = {upper.words[0], lower.words[0], upper.words[1], lower.words[1]};
+  const auto for_groups = [&](auto&& multiply) {
+    OCTAVO_UNROLL
+    for (int group = 0; group < kGroups; ++group)
+      multiply(value[group], four(buffer.w_terms(), tile_col + 8 * group + LaneIdx() / 4));
+  };
+  if (half) {
+    for_groups([&](float(&sum)[4], const Four& w) { MmaF16(sum, a, w.words); });
+  } else {
+    for_groups([&](float(&sum)[4], const Four& w) { MmaBF16(sum, a, w.words); });
   }
 }
 

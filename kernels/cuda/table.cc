@@ -25,7 +25,7 @@ struct Border<kFunction> {
     try {
       return kFunction(parameters...);
     } catch (const std::bad_alloc&) {
-      return CudaStatus::kOutOfMemory;
+      return Fail(CudaStatus::kOutOfMemory, "out of memory");  // short enough to need none
     }
   }
 };
@@ -70,6 +70,7 @@ kernels::CudaTable MakeTable() {
       .multiply_workspace_bytes = MultiplyWorkspaceBytes,
       .quantize = OnDevice<Quantize>::Call,
       .multiply = OnDevice<Multiply>::Call,
+      .forward = OnDevice<Forward>::Call,
       .accumulate = OnDevice<Accumulate>::Call,
       .product_name = ProductName,
   };

@@ -16,13 +16,21 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 GPT2 = ROOT / "tests/data/models/gpt2-novels-outliers"
 LLAMA = ROOT / "tests/data/models/llama-novels"
 OCTAVO = os.environ.get("OCTAVO", str(ROOT / "build/tools/octavo"))
-VERBS = ["convert", "inspect", "verify", "forward", "devices"]
+# A CUDA library that works on host memory, for machines without a GPU (tests/runtime/fake_cuda); "" in a build without
+# the CUDA backend.
+FAKE_CUDA = os.environ.get("FAKE_CUDA", "")
+VERBS = ["convert", "inspect", "verify", "forward", "devices", "bench"]
 
 
 def environment(**changes):
     """This process's environment without what would change a result."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("OCTAVO_")}
     return {**kept, "LC_ALL": "C.UTF-8", **changes}
+
+
+def with_fake_gpus(pretend=""):
+    """An environment with two GPUs that are not there; `pretend`: words of tests/runtime/fake_cuda/fake_table.cc."""
+    return environment(OCTAVO_CUDA_LIBRARY=FAKE_CUDA, OCTAVO_FAKE_CUDA=pretend)
 
 
 class CliTest(unittest.TestCase):

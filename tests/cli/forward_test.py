@@ -3,7 +3,8 @@
 import struct
 import unittest
 
-from cli import GPT2, CliTest, floats, halves, read_safetensors, write_safetensors, write_small_model
+from cli import (FAKE_CUDA, GPT2, CliTest, environment, floats, halves, read_safetensors, with_fake_gpus,
+                 write_safetensors, write_small_model)
 
 LINEAR = "transformer.h.2.attn.c_attn"
 ACTIVATIONS = GPT2 / "activations.safetensors"
@@ -96,6 +97,42 @@ class ShippedModel(CliTest):
         self.forward("--output", "1.safetensors", "--threads", "1")
         self.forward("--output", "3.safetensors", "--threads", "3", "--repeat", "5")
         self.assertEqual((self.dir / "1.safetensors").read_bytes(), (self.dir / "3.safetensors").read_bytes())
+
+    @unittest.skipUnless(FAKE_CUDA, "a build without the CUDA backend")
+    def test_device(self):
+        """The fake GPU is the portable kernels, so what comes from there must be theirs."""
+        for options in [[], ["--scope", "token", "--threshold", "2.5"], ["--activations", "symmetric"]]:
+            facts = self.forward("--cpu", "portable", "--output", "cpu.safetensors", "--force", *options)
+            there = self.forward("--device", "cuda:1", "--output", "gpu.safetensors", "--force", "--repeat", "3",
+                                 *options, env=with_fake_gpus())
+            self.assertEqual((facts["device"], there["device"], there["backend"]), ("cpu", "cuda:1", "cuda:1"))
+            for same in ["tokens", "outlier_columns", "outlier_entries", "output_shape"]:
+                self.assertEqual(facts[same], there[same])
+            self.assertEqual((self.dir / "cpu.safetensors").read_bytes(), (self.dir / "gpu.safetensors").read_bytes())
+        compared = self.forward("--device", "cuda", "--compare", GPT2, env=with_fake_gpus())
+        self.assertLess(compared["relative_error"], 0.02)
+        out = self.octavo("forward", "model.8vo", "--module", LINEAR, "--input", ACTIVATIONS, "--device", "cuda",
+                          env=with_fake_gpus()).out
+        self.assertIn("256 -> 768, device cuda:0\n", out)
+
+    @unittest.skipUnless(FAKE_CUDA, "a build without the CUDA backend")
+    def test_device_that_fails(self):
+        arguments = ["forward", "model.8vo", "--module", LINEAR, "--input", ACTIVATIONS, "--output", "y.safetensors",
+                     "--device"]
+        for pretend, device, code, says in [
+                ("no-driver", "cuda", 1, "no NVIDIA driver"), ("", "cuda:2", 1, "this machine has 2"),
+                ("old-device", "cuda:1", 1, "compute capability 7.0"), ("no-memory", "cuda", 1, "cannot allocate"),
+                ("upload-fails", "cuda", 1, "the fake upload fails"), ("product-fails", "cuda", 1, "cuda:0: ")]:
+            self.fails(code, *arguments, device, env=with_fake_gpus(pretend), says=says)
+        self.fails(2, *arguments, "cuda", "--cpu", "portable", env=with_fake_gpus(), says=["portable", "cuda:0"])
+        self.assertEqual(self.files(), ["model.8vo"])
+
+    def test_devices_that_are_none(self):
+        for device in ["gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cpu:0", "cuda:99999999999"]:
+            self.fails(2, "forward", "model.8vo", "--module", LINEAR, "--input", ACTIVATIONS, "--device", device,
+                       says=f'"{device}" is not cpu, cuda or cuda:N')
+        self.fails(1, "forward", "model.8vo", "--module", LINEAR, "--input", ACTIVATIONS, "--device", "cuda",
+                   env=environment(OCTAVO_CUDA_LIBRARY="off"), says="cannot use CUDA device cuda:0")
 
     def test_existing_output(self):
         (self.dir / "y.safetensors").write_text("old")

@@ -38,6 +38,11 @@ for noisy in ("bitsandbytes", "torch.utils.flop_counter"):  # a line for each ca
 warnings.filterwarnings("ignore", category=RuntimeWarning)
 
 MODULE = "model.layers.0.mlp.up_proj"
+CHECKS = {  # tokens, scope, activations
+    torch.float16: ((1, "batch", "asymmetric"), (16, "token", "symmetric"), (67, "token", "asymmetric"),
+                    (130, "batch", "asymmetric")),
+    torch.bfloat16: ((16, "batch", "symmetric"), (130, "token", "asymmetric")),
+}
 ROTATE_OVER_L2 = 10  # a call's weights have left the cache long before they are used again
 
 
@@ -169,7 +174,7 @@ class Bench:
             return function(*arguments)
         except Exception as error:
             self.errors.append(f"{what}: {error}")
-            say(f"{what}: {traceback.format_exc()}")
+            say(f"{what}: {traceback.format_exc() if len(self.errors) <= 3 else error}")
             if self.device.type == "cuda" and not gpu_answers():
                 raise SystemExit(f"the GPU no longer answers after: {what}") from error
             return None
@@ -241,6 +246,8 @@ class Bench:
             weights.close()
 
     def note_upload(self, shape, weights):
+        while len(weights.prepare_seconds) < 5:
+            weights.prepare(self.device, len(weights.linears) + 1)
         warm = weights.prepare_seconds[1:]
         self.result["uploads"].append({
             "shape": shape.name, "bytes": shape.weights, "first_ms": weights.prepare_seconds[0] * 1e3,
@@ -252,8 +259,7 @@ class Bench:
         features = np.sort(rng.choice(shape.out_features, min(96, shape.out_features), replace=False))
         linear = definition.Weights(weights.codes.numpy()[features],
                                     weights.absmax.numpy()[features].astype(np.float64) / 127)
-        for tokens, scope, activations in ((1, "batch", "asymmetric"), (16, "token", "symmetric"),
-                                           (67, "token", "asymmetric"), (300, "batch", "asymmetric")):
+        for tokens, scope, activations in CHECKS[dtype]:
             x, planted = make_activations(tokens, shape.in_features, dtype, self.device, tokens)
             caller = octavo_c.Caller(weights.linears[0], tokens, 6.0, scope, activations)
             y = caller(weights.linears[0], x)

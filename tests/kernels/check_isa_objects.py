@@ -19,6 +19,9 @@ TABLES = {
     "avxvnni": "kAvxVnniKernels",
     "avx512vnni": "kAvx512VnniKernels",
     "amx": "kAmxKernels",
+    "ceilings_avx2": "kAvx2Ceilings",
+    "ceilings_avxvnni": "kAvxVnniCeilings",
+    "ceilings_avx512vnni": "kAvx512VnniCeilings",
 }
 
 

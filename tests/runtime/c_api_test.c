@@ -310,6 +310,85 @@ static void TestStructSizes(octavo_model* model) {
   octavo_linear_release(linear);
 }
 
+/* The second of two ranks, as the first one sees it: it has what `data` has. */
+static octavo_status SameOnBoth(void* context, float* data, size_t count, octavo_reduce_op op,
+                                void* stream) {
+  CHECK(stream == NULL);
+  ++*(int*)context;
+  if (op == OCTAVO_REDUCE_SUM)
+    for (size_t i = 0; i < count; ++i) data[i] *= 2;
+  return OCTAVO_OK;
+}
+
+static octavo_status Lost(void* context, float* data, size_t count, octavo_reduce_op op,
+                          void* stream) {
+  (void)context, (void)data, (void)count, (void)op, (void)stream;
+  return OCTAVO_IO;
+}
+
+static void TestSlices(octavo_model* model) {
+  int calls = 0;
+  int64_t in = 0, out = 0;
+  uint64_t bytes_read = 0;
+  size_t bytes = 0;
+  float x[4] = {1, 1, 1, 1}, y[2] = {0, 0};
+  octavo_tensor x_tensor = Tensor(x, 1, 4), y_tensor = Tensor(y, 1, 1);
+  octavo_prepare_options options = OCTAVO_INIT(octavo_prepare_options);
+  octavo_row_parallel ranks = OCTAVO_INIT(octavo_row_parallel);
+  octavo_linear *column = NULL, *row = NULL;
+
+  options.slice_axis = OCTAVO_SLICE_OUT_FEATURES;
+  options.slice_rank = 1;
+  options.slice_world = 2;
+  CHECK_OK(octavo_linear_prepare(model, "pair", 0, &options, &column));
+  CHECK_OK(octavo_linear_features(column, &in, &out));
+  CHECK(in == 4 && out == 1);
+  CHECK_OK(octavo_forward(column, &x_tensor, &y_tensor, NULL));
+  CHECK(y[0] > -2.1f && y[0] < -1.9f);
+  CHECK_OK(octavo_linear_bytes_read(column, &bytes_read));
+  CHECK(bytes_read >= 4096 && bytes_read % 4096 == 0);
+  CHECK_ERROR(octavo_linear_bytes_read(column, NULL), OCTAVO_INVALID_ARGUMENT, "bytes is null");
+
+  options.slice_axis = OCTAVO_SLICE_IN_FEATURES;
+  CHECK_OK(octavo_linear_prepare(model, "pair", 0, &options, &row));
+  CHECK_OK(octavo_linear_features(row, &in, &out));
+  CHECK(in == 2 && out == 2);
+  x_tensor = Tensor(x, 1, 2);
+  y_tensor = Tensor(y, 1, 2);
+  CHECK_ERROR(octavo_forward(row, &x_tensor, &y_tensor, NULL), OCTAVO_INVALID_ARGUMENT, "partial");
+  ranks.all_reduce = SameOnBoth;
+  ranks.context = &calls;
+  CHECK_OK(octavo_forward_row_parallel(row, &x_tensor, &y_tensor, &ranks, NULL));
+  CHECK(calls == 2 && y[0] > 13.9f && y[0] < 14.1f && y[1] > -2.1f && y[1] < -1.9f);
+  ranks.local_range = 1;
+  CHECK_OK(octavo_forward_row_parallel(row, &x_tensor, &y_tensor, &ranks, NULL));
+  CHECK(calls == 3);
+  ranks.all_reduce = Lost;
+  CHECK_ERROR(octavo_forward_row_parallel(row, &x_tensor, &y_tensor, &ranks, NULL), OCTAVO_IO,
+              "all-reduce of the sums: the caller's function returned 4 (input/output error)");
+  CHECK_ERROR(octavo_forward_row_parallel(row, &x_tensor, &y_tensor, NULL, NULL),
+              OCTAVO_INVALID_ARGUMENT, "all_reduce");
+  ranks.local_range = 2;
+  CHECK_ERROR(octavo_forward_row_parallel(row, &x_tensor, &y_tensor, &ranks, NULL),
+              OCTAVO_INVALID_ARGUMENT, "local_range");
+  CHECK_ERROR(octavo_forward_row_parallel(column, &x_tensor, &y_tensor, NULL, NULL),
+              OCTAVO_INVALID_ARGUMENT, "no slice of in_features");
+  CHECK_OK(octavo_row_parallel_workspace(row, 1, NULL, &bytes));
+  CHECK(bytes > 0);
+  octavo_linear_release(row);
+  octavo_linear_release(column);
+
+  options.slice_rank = 2;
+  CHECK_ERROR(octavo_linear_prepare(model, "pair", 0, &options, &row), OCTAVO_INVALID_ARGUMENT,
+              "no rank 2 of 2");
+  options.slice_axis = OCTAVO_WHOLE;
+  CHECK_ERROR(octavo_linear_prepare(model, "pair", 0, &options, &row), OCTAVO_INVALID_ARGUMENT,
+              "without slice_axis");
+  options.slice_axis = 3;
+  CHECK_ERROR(octavo_linear_prepare(model, "pair", 0, &options, &row), OCTAVO_INVALID_ARGUMENT,
+              "slice_axis is 3");
+}
+
 static void* UseAndFail(void* model) {
   CHECK(*octavo_last_error() == '\0'); /* errors belong to their thread */
   octavo_linear* linear = NULL;
@@ -360,6 +439,7 @@ int main(int argc, char** argv) {
   TestTensorErrors(model);
   TestWorkspaceAndThreads(model);
   TestStructSizes(model);
+  TestSlices(model);
   octavo_model_release(model);
   TestLifetimes(argv[1]);
   return 0;

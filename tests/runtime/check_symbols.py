@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-SYSTEM_LIBRARIES = re.compile(r"^(lib(c|m|gcc_s|stdc\+\+|zstd|xxhash|pthread)|ld-linux.*)\.so")
+SYSTEM_LIBRARIES = re.compile(r"^(lib(c|m|dl|gcc_s|stdc\+\+|zstd|xxhash|pthread)|ld-linux.*)\.so")
 
 
 def run(*command):

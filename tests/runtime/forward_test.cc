@@ -80,7 +80,7 @@ TEST(Forward, TheFilesOptionsAreTheDefault) {
   ASSERT_TRUE(quantized.ok()) << quantized.status().message();
   const testing::ReferenceResult expected =
       testing::RunReference(spec, spec.linears[0], 0, typed.values(), {});
-  EXPECT_EQ(quantized->outlier_entries(),
+  EXPECT_EQ(*quantized->outlier_entries(),
             std::count(expected.rows.unquantized.begin(), expected.rows.unquantized.end(), true));
 }
 
@@ -196,16 +196,16 @@ TEST(Quantize, NamesOutlierColumnsAndCountsEntries) {
   const ConstTensorView view{typed.data(), DType::kF32, 3, 130};
   const auto batch = Quantize(prepared, view);
   ASSERT_TRUE(batch.ok()) << batch.status().message();
-  EXPECT_EQ(batch->outlier_columns(), (std::vector<int64_t>{64, 129}));
-  EXPECT_EQ(batch->outlier_entries(), 6);
+  EXPECT_EQ(*batch->outlier_columns(), (std::vector<int64_t>{64, 129}));
+  EXPECT_EQ(*batch->outlier_entries(), 6);
   QuantizeOptions token;
   token.scope = format::Scope::kToken;
   const auto entries = Quantize(prepared, view, token);
-  EXPECT_EQ(entries->outlier_columns(), (std::vector<int64_t>{64, 129}));
-  EXPECT_EQ(entries->outlier_entries(), 3);
+  EXPECT_EQ(*entries->outlier_columns(), (std::vector<int64_t>{64, 129}));
+  EXPECT_EQ(*entries->outlier_entries(), 3);
   const auto none = Quantize(prepared, {nullptr, DType::kF32, 0, 130});
-  EXPECT_TRUE(none->outlier_columns().empty());
-  EXPECT_EQ(none->outlier_entries(), 0);
+  EXPECT_TRUE(none->outlier_columns()->empty());
+  EXPECT_EQ(*none->outlier_entries(), 0);
 }
 
 TEST(Forward, ScopeTokenRowsDoNotDependOnTheirNeighbours) {

@@ -93,7 +93,7 @@ void CheckLinear(const Model& model, const PreparedLinear& prepared, const refer
 
   const auto quantized = Quantize(prepared, x_view, options);
   ASSERT_TRUE(quantized.ok()) << quantized.status().message();
-  EXPECT_EQ(quantized->outlier_columns(),
+  EXPECT_EQ(*quantized->outlier_columns(),
             std::vector<int64_t>(rows.outlier_columns.begin(), rows.outlier_columns.end()));
   EXPECT_EQ(AccOf(prepared, *quantized), reference::Accumulate(rows, weights));
 

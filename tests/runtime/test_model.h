@@ -27,6 +27,7 @@ struct LinearSpec {
   std::vector<int32_t> kept_index;
   DType kept_dtype = DType::kF16;
   format::CodeLayout layout = format::CodeLayout::kPlain;
+  uint64_t chunk_rows = 0;  // of the codes; 0: the writer's own choice
 };
 
 LinearSpec RandomLinear(Random& random, std::string name, size_t out_features, size_t in_features);
@@ -66,13 +67,14 @@ ReferenceResult RunReference(const ModelSpec& spec, const LinearSpec& linear, si
 
 // Prepares one matrix of the file and fails the test where that is an error.
 PreparedLinear MustPrepare(const std::string& path, const std::string& name, int64_t expert = 0,
-                           const PrepareOptions& options = {});
+                           const PrepareOptions& options = {}, Device device = kCpuDevice);
 
 // The message contains the text; a failure prints both.
 ::testing::AssertionResult HasText(const Status& status, const std::string& text);
 
 // Forward against the reference, every output within the bound of docs/numerics.md; nothing written
-// beside y.
+// beside y. On a CUDA device x and y are copied there and back, and the workspace is of `execution`
+// only if it has one.
 void CheckForward(const PreparedLinear& prepared, const ModelSpec& spec, const LinearSpec& linear,
                   size_t matrix, const reference::Matrix& x, DType x_dtype, DType y_dtype,
                   const QuantizeOptions& overrides = {}, const Execution& execution = {});

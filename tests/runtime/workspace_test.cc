@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "octavo/row_parallel.h"
 #include "octavo/thread_pool.h"
 #include "tests/runtime/test_model.h"
 #include "tests/testing/guarded_buffer.h"
@@ -106,6 +107,29 @@ TEST_F(Workspace, ForwardAllocatesNothingWithOne) {
   const int64_t counted = allocations;
   ASSERT_TRUE(Run(1, {}, execution).ok());
   EXPECT_GT(allocations - counted, 0) << "the count counts nothing";
+}
+
+TEST_F(Workspace, ForwardRowParallelAllocatesNothingWithOne) {
+  const Result<Linear> half = linear_->linear().slice_features(0, kIn / 2, SliceAxis::kInFeatures);
+  const Result<PreparedLinear> prepared = Prepare(*half);
+  ASSERT_TRUE(prepared.ok()) << prepared.status().message();
+  const size_t bytes = RowParallelWorkspaceBytes(*prepared, kMaxTokens);
+  testing::GuardedBuffer memory(bytes, 64);
+  Execution execution;
+  execution.workspace = {reinterpret_cast<std::byte*>(memory.data()), bytes};
+  const AllReduce alone{[](void*, float*, size_t, ReduceOp, void*) { return Status(); }};
+  const std::vector<QuantizeOptions> every_option = EveryOption();
+  const int64_t before = allocations;
+  for (const QuantizeOptions& options : every_option) {
+    for (const int64_t tokens : {0, 1, 17, 130}) {
+      const Status status =
+          ForwardRowParallel(*prepared, {x_.data(), DType::kF32, tokens, kIn / 2, kIn},
+                             {y_.data(), DType::kF32, tokens, kOut}, alone, {options}, execution);
+      if (!status.ok()) std::abort();
+    }
+  }
+  EXPECT_EQ(allocations - before, 0);
+  EXPECT_TRUE(memory.Intact());
 }
 
 TEST_F(Workspace, ExactlyTheBytesOfTheQueryAreEnough) {

@@ -2,6 +2,7 @@
 // ptx_mma.h and ptx_hopper.h there.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstddef>
@@ -143,10 +144,47 @@ inline int32_t RoundToInt(float value) {
 inline float IntToFloat(int32_t value) { return static_cast<float>(value); }
 inline float LongToFloat(int64_t value) { return static_cast<float>(value); }
 
+inline float MinF(float a, float b) { return std::fmin(a, b); }
+inline float MaxF(float a, float b) { return std::fmax(a, b); }
+
 using kernels::BFloat16ToFloat;
 using kernels::FloatToBFloat16;
 using kernels::FloatToHalf;
 using kernels::HalfToFloat;
+template <bool kHalf>
+uint32_t MinPair(uint32_t a, uint32_t b) {
+  const auto widen = [](uint32_t bits) {
+    const auto half = static_cast<uint16_t>(bits);
+    return kHalf ? HalfToFloat(half) : BFloat16ToFloat(half);
+  };
+  const uint32_t low = widen(b) < widen(a) ? b : a, high = widen(b >> 16) < widen(a >> 16) ? b : a;
+  return (low & 0xffffu) | (high & 0xffff0000u);
+}
+template <bool kHalf>
+uint32_t MaxPair(uint32_t a, uint32_t b) {
+  return MinPair<kHalf>(a ^ 0x80008000u, b ^ 0x80008000u) ^ 0x80008000u;
+}
+inline uint32_t PickBytes(uint32_t low, uint32_t high, uint32_t selector) {
+  const uint64_t bytes = low | static_cast<uint64_t>(high) << 32;
+  uint32_t picked = 0;
+  for (int i = 0; i < 4; ++i)
+    picked |= static_cast<uint32_t>(bytes >> (8 * ((selector >> (4 * i)) & 7u)) & 0xffu) << (8 * i);
+  return picked;
+}
+inline uint32_t AddBytes(uint32_t a, uint32_t b) {
+  return ((a & 0x7f7f7f7fu) + (b & 0x7f7f7f7fu)) ^ ((a ^ b) & 0x80808080u);
+}
+template <bool kSigned>
+int32_t SumBytes(uint32_t bytes, int32_t sum) {
+  for (int i = 0; i < 4; ++i) {
+    const auto byte = static_cast<uint8_t>(bytes >> (8 * i));
+    sum += kSigned ? static_cast<int8_t>(byte) : byte;
+  }
+  return sum;
+}
+inline uint32_t MaxU16x2(uint32_t a, uint32_t b) {
+  return std::max(a & 0xffffu, b & 0xffffu) | std::max(a & 0xffff0000u, b & 0xffff0000u);
+}
 inline uint32_t PackHalf2(float low, float high) {
   return FloatToHalf(low) | static_cast<uint32_t>(FloatToHalf(high)) << 16;
 }

@@ -146,6 +146,11 @@ struct CudaTable {
   CudaStatus (*multiply)(int32_t device, const CudaActivations& quantized, const CudaLinear& linear,
                          const OutputView& y, void* workspace, size_t workspace_bytes,
                          void* stream);
+  // Both in one, bit for bit; for very few tokens it is one kernel. The workspace is quantize's,
+  // rounded up to 256 bytes, and multiply's behind it.
+  CudaStatus (*forward)(int32_t device, const ActivationView& x, const ActivationOptions& options,
+                        const CudaLinear& linear, const OutputView& y, void* workspace,
+                        size_t workspace_bytes, void* stream);
   // For the tests: acc [tokens][out_features], by the same kernels with another epilogue.
   CudaStatus (*accumulate)(int32_t device, const CudaActivations& quantized,
                            const CudaLinear& linear, int64_t* acc, void* workspace,

@@ -106,6 +106,9 @@ void PackCodes(WeightLayout layout, const int8_t* plain, size_t out_features, si
                int8_t* packed);
 void UnpackCodes(WeightLayout layout, const int8_t* packed, size_t out_features, size_t in_features,
                  int8_t* plain);
+// sums [out_features]: of each row's codes. Requires: padding 0.
+void SumCodes(WeightLayout layout, const int8_t* codes, size_t out_features, size_t in_features,
+              int32_t* sums);
 
 // The int8 side of a linear. Non-owning; all arrays are [out_features] unless said otherwise.
 struct LinearView {
@@ -263,6 +266,23 @@ KernelStatus QuantizeActivations(const CpuKernels& kernels, const ActivationView
                                  void* workspace, size_t workspace_bytes,
                                  QuantizedActivations* quantized);
 
+// The same in two steps, for X whose columns are split over several callers (docs/numerics.md,
+// section 10). `ranges` is [2][tokens]: -lo of each row, then hi of each row, none negative. The
+// callers replace each number by the largest that any of them found; with it the codes are those of
+// the unsplit X. Workspace of both: QuantizeWorkspaceBytes; nothing is kept in it between them.
+// Errors: those of QuantizeActivations.
+KernelStatus FindRanges(const CpuKernels& kernels, const ActivationView& x,
+                        const ActivationOptions& options, std::span<const int32_t> kept_index,
+                        const ParallelFor& parallel, void* workspace, size_t workspace_bytes,
+                        float* ranges);
+// Requires: ranges no narrower than X's own; codes beyond them are clamped. Errors besides:
+// kInvalidArgument (a range that is negative or not finite).
+KernelStatus QuantizeWithRanges(const CpuKernels& kernels, const ActivationView& x,
+                                const ActivationOptions& options,
+                                std::span<const int32_t> kept_index, const float* ranges,
+                                const ParallelFor& parallel, void* workspace,
+                                size_t workspace_bytes, QuantizedActivations* quantized);
+
 // Bytes that Multiply needs for scratch; SIZE_MAX as above. 64-byte aligned memory. Accumulate
 // needs as many as with SerialFor().
 size_t MultiplyWorkspaceBytes(const CpuKernels& kernels, size_t tokens, const LinearView& linear,
@@ -274,6 +294,14 @@ size_t MultiplyWorkspaceBytes(const CpuKernels& kernels, size_t tokens, const Li
 KernelStatus Multiply(const CpuKernels& kernels, const QuantizedActivations& quantized,
                       const LinearView& linear, const OutputView& y, const ParallelFor& parallel,
                       void* workspace, size_t workspace_bytes);
+
+// The rest of a product whose in_features were split: partial products are those of Multiply
+// without bias into float32; once they are added up, y = sums + bias, rounded once to y.type.
+// `sums`: [tokens][linear.out_features], rows sums_stride apart; of `linear` only out_features and
+// the bias count. y may be `sums` itself where it is float32. Errors: kInvalidArgument.
+KernelStatus FinishPartials(const float* sums, size_t sums_stride, size_t tokens,
+                            const LinearView& linear, const OutputView& y,
+                            const ParallelFor& parallel);
 
 // For the tests: acc[m][n] of the whole product. `acc`: [tokens][out_features].
 KernelStatus Accumulate(const CpuKernels& kernels, const QuantizedActivations& quantized,

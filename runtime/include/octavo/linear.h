@@ -18,6 +18,7 @@
 #include "octavo/manifest.h"
 #include "octavo/model.h"
 #include "octavo/result.h"
+#include "octavo/slice.h"
 #include "octavo/tensor_view.h"
 
 namespace octavo {
@@ -30,9 +31,17 @@ class Linear {
   int64_t in_features() const;
   int64_t out_features() const;
   bool has_bias() const;
-  int64_t num_kept_columns() const;
+  int64_t num_kept_columns() const;  // of the whole module, as is what module() says
   const format::Module& module() const;
   const format::Quantization& quantization() const;  // what the file states
+
+  // What one of `world` ranks has of it (SplitFeatures), or given features: a linear with fewer
+  // features, of which Prepare reads its part of the file alone. Sliced by out_features it
+  // multiplies as any other; sliced by in_features it goes through octavo/row_parallel.h. Errors:
+  // kInvalidArgument (no such rank, features or axis; a slice already).
+  Result<Linear> slice(int32_t rank, int32_t world, SliceAxis axis) const;
+  Result<Linear> slice_features(int64_t begin, int64_t end, SliceAxis axis) const;
+  const std::optional<Slice>& part() const;  // nothing: the whole
 
  private:
   friend class Model;
@@ -41,11 +50,13 @@ class Linear {
   Model model_;
   const format::Module* module_ = nullptr;
   int64_t expert_ = 0;
+  std::optional<Slice> part_;
 };
 
 struct PrepareOptions {
-  std::string cpu = {};  // backend by name ("portable", …); empty: OCTAVO_CPU, else the best
-  bool check_digests = false;  // also check this module's payload digests first (kNotIntact)
+  std::string cpu = {};  // CPU backend by name ("portable", …); empty: OCTAVO_CPU, else the best
+  // Also check this module's payload digests first (kNotIntact); of a slice, its chunks'.
+  bool check_digests = false;
 };
 
 // How to quantize activations. What is left empty is what the file states.
@@ -61,25 +72,29 @@ struct Execution {
   // Threads that the caller lends, num_threads of them at least 1; run == nullptr: Octavo's own
   // pool, made on first use and kept until the process ends. A forked child makes its own.
   kernels::ParallelFor parallel;
-  // Memory for the call, 64-byte aligned, at least the ...WorkspaceBytes of the call; null:
-  // allocated by the call.
+  // Memory for the call, at least the ...WorkspaceBytes of the call. CPU: 64-byte aligned; null:
+  // allocated by the call. CUDA: 256-byte aligned memory of the linear's device, and must not be
+  // null where bytes are needed.
   std::span<std::byte> workspace;
-  // The stream to enqueue on, CUDA devices only (a cudaStream_t).
+  // CUDA only: the stream to enqueue on (a cudaStream_t; null: the default stream). The call
+  // returns at once, without an allocation or a wait, and can be captured in a CUDA graph; linear,
+  // x, y and workspace must live, and not be used otherwise, until the stream has passed.
   void* stream = nullptr;
 };
 
 // A linear ready to multiply on one device: codes in the layout that its kernels read (the mapping
-// itself where it already is), scales as multipliers. Owns what is not in the mapping and keeps the
-// mapping alive. Move-only; const and thread-safe: any number of threads may multiply with it at
-// once.
+// itself where it already is; uploaded to a CUDA device), scales as multipliers. Owns what is not
+// in the mapping and keeps the mapping alive. Move-only; const and thread-safe: any number of
+// threads may multiply with it at once.
 class PreparedLinear {
  public:
   // Scales (R26), the bounds of code sums, zero points and kept columns (R29) are always checked,
   // in O(out_features). What needs every code (R26's rows of scale 0, R27, R28), and digests, only
-  // with check_digests; compressed tensors are always checked for digests. Errors: kUnsupported
-  // (device or backend not available here: says why; a bias that is no F16, BF16 or F32),
-  // kInvalidFile / kNotIntact (naming tensor and rule), kLimit (memory; in_features above the
-  // kernels' limit).
+  // with check_digests; compressed tensors are always checked for digests. Neither made nor
+  // destroyed on a CUDA device while a stream of it is being captured. Errors: kUnsupported (device
+  // or backend not available here: says why; a bias that is no F16, BF16 or F32), kInvalidArgument
+  // (options.cpu with a CUDA device), kInvalidFile / kNotIntact (naming tensor and rule), kLimit
+  // (memory, the device's included; in_features above the kernels' limit), kIo (CUDA).
   static Result<PreparedLinear> Create(const Linear& linear, Device device = kCpuDevice,
                                        const PrepareOptions& options = {});
 
@@ -91,8 +106,11 @@ class PreparedLinear {
   Device device() const;
   int64_t in_features() const;
   int64_t out_features() const;
-  const char* backend() const;  // "portable", …
-  size_t owned_bytes() const;   // memory beyond the mapping
+  const char* backend() const;  // "portable", …, "cuda:0"
+  size_t owned_bytes() const;   // memory beyond the mapping, the device's included
+  // What preparing touched of the file: pages (4096 bytes) of what is plain, whole stored chunks of
+  // what is compressed or was checked.
+  uint64_t bytes_read() const;
 
   struct State;
   const State& state() const { return *state_; }
@@ -108,8 +126,8 @@ inline Result<PreparedLinear> Prepare(const Linear& linear, Device device = kCpu
 }
 
 // Activations in int8 with their outliers noted, for every linear that takes the same input (q, k
-// and v; gate and up). Refers to x and, if one was given, to the workspace: both must outlive it.
-// Move-only; const and thread-safe.
+// and v; gate and up). Refers to x and, if one was given, to the workspace: both must outlive it,
+// and on a CUDA device what was enqueued with it. Move-only; const and thread-safe.
 class QuantizedActivations {
  public:
   QuantizedActivations(QuantizedActivations&&) noexcept;
@@ -118,11 +136,12 @@ class QuantizedActivations {
 
   int64_t tokens() const;
   int64_t in_features() const;
-  // Columns with at least one outlier entry, ascending, kept columns not counted (CPU only).
-  std::vector<int64_t> outlier_columns() const;
+  // Columns with at least one outlier entry, ascending, kept columns not counted. On a CUDA device
+  // this waits for the stream that Quantize was given and copies to the host. Errors: kIo (CUDA).
+  Result<std::vector<int64_t>> outlier_columns() const;
   // Entries multiplied unquantized as outliers: all of those columns in scope batch, the entries
-  // alone in scope token.
-  int64_t outlier_entries() const;
+  // alone in scope token. On a CUDA device as above; scope token copies all of x.
+  Result<int64_t> outlier_entries() const;
 
   struct State;
   const State& state() const { return *state_; }
@@ -143,13 +162,14 @@ size_t ForwardWorkspaceBytes(const PreparedLinear& linear, int64_t tokens,
 // Quantizes x as `linear` wants it (its kept columns, its file's options unless overridden).
 // Errors: kInvalidArgument (dtype, shape, stride, device, alignment of data or workspace, a
 // threshold that is negative or NaN, scope token with a method whose range spans rows; workspace
-// too small; a stream on a CPU), kLimit (memory).
+// too small, or none on a CUDA device; a stream on a CPU), kLimit (memory), kIo (CUDA).
 Result<QuantizedActivations> Quantize(const PreparedLinear& linear, ConstTensorView x,
                                       const QuantizeOptions& options = {},
                                       const Execution& execution = {});
 
 // y = x W^T + bias. y must not overlap x. Errors: kInvalidArgument (shapes, dtypes; activations
-// that were quantized for other kept columns, another method or another backend), kLimit.
+// that were quantized for other kept columns, another method, device or backend), kLimit, kIo
+// (CUDA).
 Status Multiply(const QuantizedActivations& x, const PreparedLinear& linear, TensorView y,
                 const Execution& execution = {});
 

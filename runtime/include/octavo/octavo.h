@@ -77,9 +77,15 @@ enum { OCTAVO_INLIER_COLUMNS = 1, OCTAVO_BELOW_THRESHOLD = 2 };
 typedef int32_t octavo_activations;
 enum { OCTAVO_ASYMMETRIC = 1, OCTAVO_SYMMETRIC = 2 };
 
+/* Which features of a linear one of several ranks has (tensor parallelism). By out_features: y is a
+ * block of the whole linear's columns. By in_features (CPU only so far): products are partial, and
+ * octavo_forward_row_parallel adds them up. */
+typedef int32_t octavo_slice_axis;
+enum { OCTAVO_WHOLE = 0, OCTAVO_SLICE_OUT_FEATURES = 1, OCTAVO_SLICE_IN_FEATURES = 2 };
+
 typedef struct octavo_model octavo_model;
-typedef struct octavo_linear octavo_linear;               /* prepared for a device */
-typedef struct octavo_quantized octavo_quantized;         /* quantized activations */
+typedef struct octavo_linear octavo_linear;       /* prepared for a device */
+typedef struct octavo_quantized octavo_quantized; /* quantized activations */
 
 /* [rows, columns], row-major; row_stride in elements. The memory of an x is only read; y must not
  * overlap it. */
@@ -107,6 +113,12 @@ typedef struct octavo_prepare_options {
   const char* cpu; /* backend by name; null or "": OCTAVO_CPU from the environment, else the best */
   int32_t check_digests; /* 1: check this module's digests first */
   int32_t reserved;      /* 0 */
+  /* The part of rank slice_rank of slice_world; only that is read from the file. OCTAVO_WHOLE: all
+   * of it, with both 0. */
+  octavo_slice_axis slice_axis;
+  int32_t slice_rank;
+  int32_t slice_world;
+  int32_t reserved2; /* 0 */
 } octavo_prepare_options;
 
 /* Calls task(task_context, i) once for each i in [0, count), on any threads, and returns when all
@@ -128,9 +140,14 @@ typedef struct octavo_forward_options {
                                      * without it 0 */
   octavo_parallel_for parallel_for; /* null: Octavo's own pool */
   void* parallel_context;
-  void* workspace; /* 64-byte aligned; null: allocated by the call */
+  /* At least what the call's _workspace query says. CPU: 64-byte aligned; null: allocated by the
+   * call. CUDA: 256-byte aligned memory of the linear's device, never null. */
+  void* workspace;
   size_t workspace_bytes;
-  void* stream; /* CUDA devices: a cudaStream_t */
+  /* CUDA: the cudaStream_t to enqueue on, null the default one. The call returns at once, without
+   * an allocation or a wait, and can be captured in a CUDA graph; what it was given must live until
+   * the stream has passed. */
+  void* stream;
 } octavo_forward_options;
 
 OCTAVO_API int32_t octavo_abi_version(void); /* OCTAVO_ABI_VERSION of the library */
@@ -174,9 +191,12 @@ OCTAVO_API octavo_status octavo_linear_prepare(octavo_model* model, const char* 
                                                octavo_linear** linear);
 OCTAVO_API void octavo_linear_retain(octavo_linear* linear);
 OCTAVO_API void octavo_linear_release(octavo_linear* linear);
+/* What preparing touched of the file: pages of what is plain, whole chunks of the rest. */
+OCTAVO_API octavo_status octavo_linear_bytes_read(const octavo_linear* linear, uint64_t* bytes);
+/* Of a slice: its own. */
 OCTAVO_API octavo_status octavo_linear_features(const octavo_linear* linear, int64_t* in_features,
                                                 int64_t* out_features);
-OCTAVO_API const char* octavo_linear_backend(const octavo_linear* linear);
+OCTAVO_API const char* octavo_linear_backend(const octavo_linear* linear); /* "avx2", "cuda:0" */
 
 /* Workspace for the call of that name with up to `tokens` rows; of `options` only the threads
  * count. OCTAVO_LIMIT where no address space could hold it. */
@@ -204,11 +224,40 @@ OCTAVO_API octavo_status octavo_multiply(const octavo_quantized* quantized,
                                          const octavo_linear* linear, const octavo_tensor* y,
                                          const octavo_forward_options* options);
 /* Outlier columns, ascending: up to `capacity` into `columns` (may be null), all of them counted in
- * *count. */
-OCTAVO_API octavo_status octavo_outlier_columns(const octavo_quantized* quantized,
-                                                int64_t* columns, int64_t capacity, int64_t* count);
+ * *count. On a CUDA device it waits for the stream that octavo_quantize was given. */
+OCTAVO_API octavo_status octavo_outlier_columns(const octavo_quantized* quantized, int64_t* columns,
+                                                int64_t capacity, int64_t* count);
 
-/* ---- This machine ---- */
+/* ---- A linear whose in_features are split over several ranks ---- */
+typedef int32_t octavo_reduce_op;
+enum { OCTAVO_REDUCE_MAX = 0, OCTAVO_REDUCE_SUM = 1 };
+
+/* Replaces data[i] by the largest, or the sum, of data[i] on all ranks, with the same bits on every
+ * rank, and returns when that is done; OCTAVO_OK, or an error that ends the call and is its result:
+ * it must return one, and not wait for ever, where a rank has left. `stream`: the call's. */
+typedef octavo_status (*octavo_all_reduce)(void* context, float* data, size_t count,
+                                           octavo_reduce_op op, void* stream);
+
+typedef struct octavo_row_parallel {
+  size_t struct_size;
+  octavo_all_reduce all_reduce;
+  void* context;
+  int32_t local_range; /* 1: each rank quantizes by its own columns' range: another definition */
+  int32_t reserved;    /* 0 */
+} octavo_row_parallel;
+
+/* y on every rank, from each rank's columns of x: x [tokens, in_features of the slice], y [tokens,
+ * out_features]. Every rank calls it with as many rows and the same options. docs/numerics.md
+ * section 10. */
+OCTAVO_API octavo_status octavo_forward_row_parallel(const octavo_linear* linear,
+                                                     const octavo_tensor* x, const octavo_tensor* y,
+                                                     const octavo_row_parallel* ranks,
+                                                     const octavo_forward_options* options);
+OCTAVO_API octavo_status octavo_row_parallel_workspace(const octavo_linear* linear, int64_t tokens,
+                                                       const octavo_forward_options* options,
+                                                       size_t* bytes);
+
+/* ---- This machine: the CPU's kernels and the CUDA devices ---- */
 OCTAVO_API octavo_status octavo_backend_count(int64_t* count);
 OCTAVO_API octavo_status octavo_backend(int64_t index, const char** name, int32_t* usable,
                                         int32_t* selected, const char** reason);

@@ -116,25 +116,28 @@ void* DeviceCase::Keep(const void* host, size_t bytes) {
   return buffers_.back()->data();
 }
 
-CudaActivations DeviceCase::Quantize(size_t first, size_t count, void* stream) {
+ActivationView DeviceCase::Rows(size_t first, size_t count) {
   ActivationView x = prepared_.x_view();
   x.data = x_ + first * x.row_stride * ElementBytes(x.type);
   x.tokens = count;
+  return x;
+}
+
+CudaActivations DeviceCase::Quantize(size_t first, size_t count, void* stream) {
   CudaActivations quantized;
-  EXPECT_EQ(table_.quantize(device_, x, prepared_.options(), linear_.kept, workspace_->data(),
-                            workspace_->bytes(), stream, &quantized),
+  EXPECT_EQ(table_.quantize(device_, Rows(first, count), prepared_.options(), linear_.kept,
+                            workspace_->data(), workspace_->bytes(), stream, &quantized),
             CudaStatus::kOk)
       << table_.last_error();
   return quantized;
 }
 
-std::vector<unsigned char> DeviceCase::Multiply(const CudaActivations& quantized) {
-  const size_t tokens = quantized.x.tokens, out = linear_.out_features;
+template <class Body>
+std::vector<unsigned char> DeviceCase::Output(size_t tokens, Body&& multiply) {
+  const size_t out = linear_.out_features;
   const size_t stride = out + case_.y_extra_stride, element = ElementBytes(case_.y_type);
   const DeviceBuffer y(table_, device_, tokens == 0 ? 0 : ((tokens - 1) * stride + out) * element);
-  EXPECT_EQ(table_.multiply(device_, quantized, linear_, {y.data(), case_.y_type, stride}, nullptr,
-                            0, nullptr),
-            CudaStatus::kOk)
+  EXPECT_EQ(multiply(OutputView{y.data(), case_.y_type, stride}), CudaStatus::kOk)
       << table_.last_error();
   const std::vector<unsigned char> bytes = y.ToHost();
   for (size_t m = 0; m + 1 < tokens; ++m) {
@@ -142,6 +145,19 @@ std::vector<unsigned char> DeviceCase::Multiply(const CudaActivations& quantized
       EXPECT_EQ(bytes[i], DeviceBuffer::kPaint) << "behind row " << m << " of y";
   }
   return bytes;
+}
+
+std::vector<unsigned char> DeviceCase::Multiply(const CudaActivations& quantized) {
+  return Output(quantized.x.tokens, [&](const OutputView& y) {
+    return table_.multiply(device_, quantized, linear_, y, nullptr, 0, nullptr);
+  });
+}
+
+std::vector<unsigned char> DeviceCase::Forward(size_t first, size_t count) {
+  return Output(count, [&](const OutputView& y) {
+    return table_.forward(device_, Rows(first, count), prepared_.options(), linear_, y,
+                          workspace_->data(), workspace_->bytes(), nullptr);
+  });
 }
 
 std::vector<int64_t> DeviceCase::Accumulate(const CudaActivations& quantized) {
@@ -198,6 +214,7 @@ void DeviceCase::Check() {
   const std::vector<reference::ExactOutput> exact = reference::MultiplyExactly(
       prepared_.x(), rows, prepared_.weights(), prepared_.kept(), prepared_.bias());
   const std::vector<unsigned char> y = Multiply(quantized);
+  ASSERT_EQ(Forward(0, tokens), y) << "forward differs from quantize and multiply";
   const size_t stride = out + case_.y_extra_stride, element = ElementBytes(case_.y_type);
   for (size_t i = 0; i < exact.size(); ++i) {
     const float value =

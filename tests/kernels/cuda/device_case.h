@@ -55,6 +55,8 @@ class DeviceCase {
   // Rows [first, first + count) of X alone, quantized; then y of them, as they lie in memory.
   CudaActivations Quantize(size_t first, size_t count, void* stream = nullptr);
   std::vector<unsigned char> Multiply(const CudaActivations& quantized);
+  // y of the same rows in one call.
+  std::vector<unsigned char> Forward(size_t first, size_t count);
   std::vector<int64_t> Accumulate(const CudaActivations& quantized);
   const DeviceBuffer& workspace() const { return *workspace_; }
   const CudaLinear& linear() const { return linear_; }
@@ -64,6 +66,10 @@ class DeviceCase {
   void Check();
 
  private:
+  ActivationView Rows(size_t first, size_t count);
+  // Runs `multiply`, which writes to the view, and looks between the rows of y.
+  template <class Body>
+  std::vector<unsigned char> Output(size_t tokens, Body&& multiply);
   void CheckActivations(const CudaActivations& quantized,
                         const reference::QuantizedRows& expected) const;
   void* Keep(const void* host, size_t bytes);

@@ -54,6 +54,7 @@ const CudaTable kTable = [] {
   table.multiply_workspace_bytes = cuda::MultiplyWorkspaceBytes;
   table.quantize = cuda::Quantize;
   table.multiply = cuda::Multiply;
+  table.forward = cuda::Forward;
   table.accumulate = cuda::Accumulate;
   table.product_name = cuda::ProductName;
   return table;

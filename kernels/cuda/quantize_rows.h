@@ -1,0 +1,511 @@
+// A row of activations to codes, as device functions: for the kernels of quantize_activations.cu
+// and for products that quantize by themselves.
+//
+// Eight neighboring columns, an octet, belong to one thread: one 16-byte load of fp16 or bf16 (two
+// of fp32), one byte of every mask, eight bytes of codes. A row is the work of a team of warps,
+// which keeps it in registers between range and codes.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/arithmetic.h"
+#include "kernels/cuda/operands.h"
+#include "kernels/cuda/primitives.h"
+#include "kernels/cuda/quantize_activations.h"
+
+namespace octavo::cuda {
+
+inline constexpr int kRowsInFlight = 8;  // of the search for outliers
+inline constexpr int kMaxTeamWarps = 16;
+// Shared memory for the reductions of a block's teams: two floats for each warp.
+inline constexpr int kTeamScratchBytes = 2 * kMaxTeamWarps * 4;
+
+struct Rows {
+  const void* x = nullptr;
+  int64_t x_stride = 0;  // elements
+  int32_t tokens = 0;
+  int32_t in_features = 0;
+  float threshold = 0;
+  bool aligned = false;  // 16-byte loads are possible
+};
+
+// ---- Eight columns of a row ---------------------------------------------------------------------
+
+struct Half {
+  using Bits = uint16_t;
+  static constexpr bool kIsHalf = true;
+  OCTAVO_DEVICE static float Widen(uint32_t bits) {
+    return HalfToFloat(static_cast<uint16_t>(bits));
+  }
+};
+struct BFloat {
+  using Bits = uint16_t;
+  static constexpr bool kIsHalf = false;
+  OCTAVO_DEVICE static float Widen(uint32_t bits) {
+    return BFloat16ToFloat(static_cast<uint16_t>(bits));
+  }
+};
+struct Single {
+  using Bits = uint32_t;
+  OCTAVO_DEVICE static float Widen(uint32_t bits) { return BitsFloat(bits); }
+};
+template <class Type>
+inline constexpr bool kIs16Bit = sizeof(typename Type::Bits) == 2;
+
+// As they lie in memory.
+template <class Type>
+struct Octet {
+  static constexpr int kWords = 2 * sizeof(typename Type::Bits);
+  uint32_t words[kWords];
+
+  OCTAVO_DEVICE float at(int i) const {
+    if constexpr (kIs16Bit<Type>) {
+      return Type::Widen(i % 2 == 0 ? words[i / 2] & 0xffffu : words[i / 2] >> 16);
+    } else {
+      return Type::Widen(words[i]);
+    }
+  }
+  template <bool kViaHalf>
+  OCTAVO_DEVICE float SeenAt(int i) const {
+    return Seen(at(i), kViaHalf);
+  }
+  // Columns with a bit become 0.
+  OCTAVO_DEVICE void Clear(uint32_t columns) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      if (((columns >> i) & 1u) == 0) continue;
+      if constexpr (kIs16Bit<Type>) {
+        words[i / 2] &= i % 2 == 0 ? 0xffff0000u : 0x0000ffffu;
+      } else {
+        words[i] = 0;
+      }
+    }
+  }
+};
+
+// Columns from in_features on are read as 0.
+template <class Type>
+OCTAVO_DEVICE Octet<Type> LoadOctet(const Rows& rows, int32_t row, int32_t column) {
+  using Bits = typename Type::Bits;
+  Octet<Type> octet;
+  const Bits* const source = static_cast<const Bits*>(rows.x) + row * rows.x_stride + column;
+  if (rows.aligned && column + 8 <= rows.in_features) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < Octet<Type>::kWords; i += 4) {
+      const Vec16 vec = Load16(reinterpret_cast<const uint32_t*>(source) + i);
+      OCTAVO_UNROLL
+      for (int j = 0; j < 4; ++j) octet.words[i + j] = vec.x[j];
+    }
+    return octet;
+  }
+  OCTAVO_UNROLL
+  for (int i = 0; i < Octet<Type>::kWords; ++i) octet.words[i] = 0;
+  OCTAVO_UNROLL
+  for (int i = 0; i < 8; ++i) {
+    if (column + i >= rows.in_features) continue;
+    const uint32_t bits = source[i];
+    if constexpr (kIs16Bit<Type>) {
+      octet.words[i / 2] |= bits << (16 * (i % 2));
+    } else {
+      octet.words[i] = bits;
+    }
+  }
+  return octet;
+}
+
+// ---- Outlier columns ----------------------------------------------------------------------------
+
+// The largest magnitudes of eight columns. As integers, magnitudes of a type stand in the order of
+// their values, NaN above infinity.
+template <class Type, bool kViaHalf>
+struct Magnitudes {
+  Octet<Type> largest = {};
+  uint32_t found = 0;
+
+  OCTAVO_DEVICE void Add(const Octet<Type>& octet, float threshold) {
+    if constexpr (kViaHalf) {
+      OCTAVO_UNROLL
+      for (int i = 0; i < 8; ++i) {
+        if (IsOutlier(octet.template SeenAt<true>(i), threshold)) found |= 1u << i;
+      }
+    } else {
+      OCTAVO_UNROLL
+      for (int i = 0; i < Octet<Type>::kWords; ++i) {
+        if constexpr (kIs16Bit<Type>) {
+          largest.words[i] = MaxU16x2(largest.words[i], octet.words[i] & 0x7fff7fffu);
+        } else {
+          const uint32_t magnitude = octet.words[i] & 0x7fffffffu;
+          if (magnitude > largest.words[i]) largest.words[i] = magnitude;
+        }
+      }
+    }
+  }
+  // Bit i: column i has an outlier entry.
+  OCTAVO_DEVICE uint32_t Outliers(float threshold) const {
+    uint32_t bits = found;
+    if constexpr (!kViaHalf) {
+      OCTAVO_UNROLL
+      for (int i = 0; i < 8; ++i) {
+        if (IsOutlier(largest.at(i), threshold)) bits |= 1u << i;
+      }
+    }
+    return bits;
+  }
+};
+
+// Which of eight columns have an outlier entry in rows begin, begin + step, ... below end.
+template <class Type, bool kViaHalf>
+OCTAVO_DEVICE uint32_t FindInOctet(const Rows& rows, int32_t column, int32_t begin, int32_t end,
+                                   int32_t step) {
+  Magnitudes<Type, kViaHalf> magnitudes;
+  for (int32_t row = begin; row < end; row += kRowsInFlight * step) {
+    Octet<Type> octets[kRowsInFlight];
+    OCTAVO_UNROLL
+    for (int r = 0; r < kRowsInFlight; ++r) {
+      const int32_t wanted = row + r * step;
+      octets[r] = LoadOctet<Type>(rows, wanted < end ? wanted : row, column);
+    }
+    OCTAVO_UNROLL
+    for (int r = 0; r < kRowsInFlight; ++r) magnitudes.Add(octets[r], rows.threshold);
+  }
+  return magnitudes.Outliers(rows.threshold);
+}
+
+// ---- Ranges and codes ---------------------------------------------------------------------------
+
+enum class Step : int32_t {
+  kBoth = 0,        // range and codes, one after the other
+  kRangeOnly = 1,   // range_lo, range_hi [tokens]
+  kEncodeOnly = 2,  // with the ranges of range_lo, range_hi
+};
+
+struct Encoding {
+  Rows rows;
+  Step step = Step::kBoth;
+  int32_t row_warps = 1;   // a power of two
+  int32_t row_blocks = 1;  // blocks that encode; one more makes the list
+  bool symmetric = false;
+  bool by_entry = false;         // scope token
+  bool range_by_column = false;  // the range leaves out every entry of an outlier column
+  const uint8_t* parts = nullptr;
+  int32_t num_parts = 0;
+  int32_t part_bytes = 0;
+  bool shared_mask = false;
+  const uint8_t* kept = nullptr;  // [part_bytes], null: none
+  uint8_t* codes = nullptr;
+  int32_t code_stride = 0;
+  float* scale = nullptr;
+  int32_t* zero_point = nullptr;
+  int32_t* code_sum = nullptr;
+  float* range_lo = nullptr;
+  float* range_hi = nullptr;
+  int32_t* outlier_columns = nullptr;
+  int32_t* num_outlier_columns = nullptr;
+};
+
+// Host: the encoding of a call, for blocks that the caller arranges.
+Encoding EncodingOf(const QuantizeCall& call);
+
+// Every row searched by this block; a byte of the mask for eight columns. The caller synchronizes.
+template <class Type, bool kViaHalf>
+OCTAVO_DEVICE void FindInRows(const Encoding& e, uint8_t* mask, int threads) {
+  for (int32_t index = ThreadIdx(); index < e.part_bytes; index += threads) {
+    mask[index] =
+        static_cast<uint8_t>(FindInOctet<Type, kViaHalf>(e.rows, 8 * index, 0, e.rows.tokens, 1));
+  }
+}
+
+// Eight columns' bits: of the combined mask where there is one.
+OCTAVO_DEVICE uint32_t OutlierByte(const Encoding& e, const uint8_t* mask, int32_t index) {
+  if (mask != nullptr) return mask[index];
+  uint32_t byte = 0;
+  for (int32_t p = 0; p < e.num_parts; ++p) byte |= e.parts[int64_t{p} * e.part_bytes + index];
+  return byte;
+}
+OCTAVO_DEVICE uint32_t KeptByte(const Encoding& e, int32_t index) {
+  return e.kept != nullptr ? e.kept[index] : 0;
+}
+
+// Bytes of shared memory for CombineParts with so many threads.
+inline constexpr int32_t CombinedMaskBytes(int32_t part_bytes, int32_t threads) {
+  return part_bytes > 16 * threads ? part_bytes : 16 * threads;
+}
+
+// The union of the parts, at `mask`. part_bytes is a multiple of 16. Where there are threads for
+// several parts at once, they leave their unions behind each other first.
+OCTAVO_DEVICE void CombineParts(const Encoding& e, uint8_t* mask, int threads) {
+  const int32_t vectors = e.part_bytes / 16;
+  const auto combine = [&](const uint8_t* source, int32_t offset, int32_t first, int32_t count,
+                           int32_t step) {
+    Vec16 combined = {{0, 0, 0, 0}};
+    OCTAVO_UNROLL_BY(8)
+    for (int32_t p = first; p < count; p += step) {
+      const Vec16 part = Load16(source + int64_t{p} * e.part_bytes + offset);
+      OCTAVO_UNROLL
+      for (int j = 0; j < 4; ++j) combined.x[j] |= part.x[j];
+    }
+    return combined;
+  };
+  const int32_t groups = vectors == 0 || vectors >= threads ? 1 : threads / vectors;
+  for (int32_t i = ThreadIdx(); i < groups * vectors; i += threads) {
+    const int32_t group = i / vectors, offset = 16 * (i % vectors);
+    *reinterpret_cast<Vec16*>(mask + 16 * i) = combine(e.parts, offset, group, e.num_parts, groups);
+  }
+  BlockSync();
+  if (groups > 1) {
+    if (ThreadIdx() < vectors) {
+      const int32_t offset = 16 * ThreadIdx();
+      *reinterpret_cast<Vec16*>(mask + offset) = combine(mask, offset, 0, groups, 1);
+    }
+    BlockSync();
+  }
+}
+
+// The columns of the mask less the kept ones, ascending, by one warp; 32 columns to a lane at a
+// time.
+OCTAVO_DEVICE void ListOutlierColumns(const Encoding& e, const uint8_t* mask) {
+  const int32_t num_words = e.part_bytes / 4;
+  int32_t count = 0;
+  for (int32_t begin = 0; begin < num_words; begin += 32) {
+    const int32_t index = begin + LaneIdx();
+    uint32_t word = 0;
+    if (index < num_words) {
+      OCTAVO_UNROLL
+      for (int i = 0; i < 4; ++i)
+        word |= (OutlierByte(e, mask, 4 * index + i) & ~KeptByte(e, 4 * index + i)) << (8 * i);
+    }
+    if (Ballot(word != 0) == 0) continue;
+    int32_t before = PopCount(word);  // inclusive prefix sum over the lanes
+    OCTAVO_UNROLL
+    for (int distance = 1; distance < 32; distance *= 2) {
+      const int lane = LaneIdx() - distance;
+      const int32_t other = Shuffle(before, lane < 0 ? 0 : lane);
+      if (lane >= 0) before += other;
+    }
+    int32_t position = count + before - PopCount(word);
+    for (int i = 0; i < 32; ++i) {
+      if ((word >> i) & 1u) e.outlier_columns[position++] = 32 * index + i;
+    }
+    count += Shuffle(before, 31);
+  }
+  if (LaneIdx() == 0) *e.num_outlier_columns = count;
+}
+
+// The warps of one row, and what they share of the block's scratch memory.
+struct Team {
+  int32_t warps;
+  int32_t first_warp;  // in the block
+  int32_t warp;        // this one, in the block
+  int32_t lane;        // 0 .. 32 * warps - 1
+  float* scratch;      // [2 * warps of the block], two for each warp
+
+  OCTAVO_DEVICE void Sync() const { NamedSync(1 + first_warp / warps, 32 * warps); }
+
+  // Over the team, whose threads all call it: lo becomes the smallest, hi the largest.
+  OCTAVO_DEVICE void ReduceRange(float* lo, float* hi) const {
+    OCTAVO_UNROLL
+    for (int mask = 16; mask > 0; mask /= 2) {
+      *lo = MinF(*lo, ShuffleXor(*lo, mask));
+      *hi = MaxF(*hi, ShuffleXor(*hi, mask));
+    }
+    if (warps == 1) return;
+    if (LaneIdx() == 0) {
+      scratch[2 * warp] = *lo;
+      scratch[2 * warp + 1] = *hi;
+    }
+    Sync();
+    for (int32_t w = first_warp; w < first_warp + warps; ++w) {
+      *lo = MinF(*lo, scratch[2 * w]);
+      *hi = MaxF(*hi, scratch[2 * w + 1]);
+    }
+    Sync();
+  }
+  OCTAVO_DEVICE int32_t ReduceSum(int32_t sum) const {
+    OCTAVO_UNROLL
+    for (int mask = 16; mask > 0; mask /= 2) sum += ShuffleXor(sum, mask);
+    if (warps == 1) return sum;
+    int32_t* const sums = reinterpret_cast<int32_t*>(scratch);
+    if (LaneIdx() == 0) sums[2 * warp] = sum;
+    Sync();
+    sum = 0;
+    for (int32_t w = first_warp; w < first_warp + warps; ++w) sum += sums[2 * w];
+    Sync();
+    return sum;
+  }
+};
+
+// The range of values that no mask concerns.
+template <class Type, bool kViaHalf>
+struct PlainRange {
+  uint32_t low_pair = 0, high_pair = 0;
+  float lo = 0, hi = 0;
+
+  OCTAVO_DEVICE void Add(const Octet<Type>& octet) {
+    if constexpr (kIs16Bit<Type> && !kViaHalf) {
+      OCTAVO_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        low_pair = MinPair<Type::kIsHalf>(low_pair, octet.words[i]);
+        high_pair = MaxPair<Type::kIsHalf>(high_pair, octet.words[i]);
+      }
+    } else {
+      OCTAVO_UNROLL
+      for (int i = 0; i < 8; ++i) AddValue(octet.template SeenAt<kViaHalf>(i));
+    }
+  }
+  OCTAVO_DEVICE void AddValue(float value) {
+    lo = MinF(lo, value);
+    hi = MaxF(hi, value);
+  }
+  OCTAVO_DEVICE void Close() {
+    if constexpr (kIs16Bit<Type> && !kViaHalf) {
+      AddValue(Type::Widen(low_pair & 0xffffu));
+      AddValue(Type::Widen(low_pair >> 16));
+      AddValue(Type::Widen(high_pair & 0xffffu));
+      AddValue(Type::Widen(high_pair >> 16));
+    }
+  }
+};
+
+struct alignas(8) EightCodes {
+  uint32_t words[2];
+
+  // The others become 0.
+  OCTAVO_DEVICE void KeepFirst(int32_t count) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      if (i >= count) words[i / 4] &= ~(0xffu << (8 * (i % 4)));
+    }
+  }
+};
+
+// Section 3: clamp(rne(x * inverse_step) + zero_point, low, high) of eight values. Clamping to
+// integers and rounding may change places; adding 1.5 * 2^23 rounds to nearest even and leaves the
+// integer in the lowest bits.
+template <class Type, bool kViaHalf>
+OCTAVO_DEVICE EightCodes EncodeOctet(const Octet<Type>& octet, const RowGrid& grid) {
+  const float low = IntToFloat(grid.low - grid.zero_point);
+  const float high = IntToFloat(grid.high - grid.zero_point);
+  const uint32_t zero_points = static_cast<uint32_t>(grid.zero_point) * 0x01010101u;
+  EightCodes codes;
+  OCTAVO_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    uint32_t code[4];
+    OCTAVO_UNROLL
+    for (int j = 0; j < 4; ++j) {
+      const float value = MulRn(octet.template SeenAt<kViaHalf>(4 * i + j), grid.inverse_step);
+      code[j] = FloatBits(AddRn(MinF(MaxF(value, low), high), 0x1.8p23f));
+    }
+    const uint32_t first = PickBytes(code[0], code[1], 0x0040);
+    const uint32_t second = PickBytes(code[2], code[3], 0x0040);
+    codes.words[i] = AddBytes(PickBytes(first, second, 0x5410), zero_points);
+  }
+  return codes;
+}
+
+// Bits of the octet's own outlier entries.
+template <class Type, bool kViaHalf>
+OCTAVO_DEVICE uint32_t OutlierEntries(const Octet<Type>& octet, float threshold) {
+  uint32_t bits = 0;
+  OCTAVO_UNROLL
+  for (int i = 0; i < 8; ++i) {
+    if (IsOutlier(octet.template SeenAt<kViaHalf>(i), threshold)) bits |= 1u << i;
+  }
+  return bits;
+}
+
+// A row in the registers of its team; kOctets = 0: rows are longer, and read twice.
+template <class Type, int kOctets>
+struct HeldRow {
+  static constexpr int kHeld = kOctets == 0 ? 1 : kOctets;
+  Octet<Type> octets[kHeld] = {};
+
+  OCTAVO_DEVICE void Load(const Encoding& e, const Team& team, int32_t row) {
+    if constexpr (kOctets > 0) {
+      OCTAVO_UNROLL
+      for (int i = 0; i < kHeld; ++i) {
+        const int32_t index = i * 32 * team.warps + team.lane;
+        if (index < e.part_bytes) octets[i] = LoadOctet<Type>(e.rows, row, 8 * index);
+      }
+    }
+  }
+};
+
+// Range and codes of a row that was loaded. has_row: of a team without one, the threads only keep
+// the others company.
+template <class Type, int kOctets, bool kViaHalf>
+OCTAVO_DEVICE void EncodeRow(const Encoding& e, const Team& team, const uint8_t* mask, int32_t row,
+                             bool has_row, HeldRow<Type, kOctets>& held) {
+  const int32_t threads = 32 * team.warps;
+  const int32_t num_octets = has_row ? e.part_bytes : 0;
+  const int32_t rounds = kOctets == 0 ? (num_octets + threads - 1) / threads : kOctets;
+  const auto octet_at = [&](int32_t i) -> Octet<Type>& {
+    if constexpr (kOctets == 0) {
+      held.octets[0] = LoadOctet<Type>(e.rows, row, 8 * (i * threads + team.lane));
+      return held.octets[0];
+    } else {
+      return held.octets[i];
+    }
+  };
+  PlainRange<Type, kViaHalf> range;
+  if (e.step == Step::kEncodeOnly) {
+    if (has_row) {
+      range.lo = e.range_lo[row];
+      range.hi = e.range_hi[row];
+    }
+  } else {
+    OCTAVO_UNROLL
+    for (int i = 0; i < rounds; ++i) {
+      const int32_t index = i * threads + team.lane;
+      if (index >= num_octets) continue;
+      Octet<Type>& octet = octet_at(i);
+      // What the range leaves out is 0, which every range includes.
+      const uint32_t outlier = OutlierByte(e, mask, index), kept = KeptByte(e, index);
+      if ((outlier | kept) != 0) {
+        octet.Clear(kept |
+                    (e.range_by_column ? outlier
+                                       : OutlierEntries<Type, kViaHalf>(octet, e.rows.threshold)));
+      }
+      range.Add(octet);
+    }
+    range.Close();
+    team.ReduceRange(&range.lo, &range.hi);
+  }
+  if (e.step == Step::kRangeOnly) {
+    if (has_row && team.lane == 0) {
+      e.range_lo[row] = range.lo;
+      e.range_hi[row] = range.hi;
+    }
+    return;
+  }
+
+  const RowGrid grid = MakeRowGrid(range.lo, range.hi, e.symmetric);
+  int32_t sum = 0;
+  OCTAVO_UNROLL
+  for (int i = 0; i < rounds; ++i) {
+    const int32_t index = i * threads + team.lane;
+    if (index >= num_octets) continue;
+    Octet<Type>& octet = octet_at(i);
+    // Entries of G have the code that stands for 0.
+    const uint32_t outlier = OutlierByte(e, mask, index), kept = KeptByte(e, index);
+    if ((outlier | kept) != 0) {
+      octet.Clear(kept |
+                  (e.by_entry ? OutlierEntries<Type, kViaHalf>(octet, e.rows.threshold) : outlier));
+    }
+    EightCodes codes = EncodeOctet<Type, kViaHalf>(octet, grid);
+    const int32_t exist = e.rows.in_features - 8 * index;
+    if (exist < 8) codes.KeepFirst(exist);
+    OCTAVO_UNROLL
+    for (int j = 0; j < 2; ++j)
+      sum =
+          e.symmetric ? SumBytes<true>(codes.words[j], sum) : SumBytes<false>(codes.words[j], sum);
+    *reinterpret_cast<EightCodes*>(e.codes + int64_t{row} * e.code_stride + 8 * index) = codes;
+  }
+  sum = team.ReduceSum(sum);
+  if (has_row && team.lane == 0) {
+    e.scale[row] = grid.scale;
+    e.zero_point[row] = grid.zero_point;
+    e.code_sum[row] = sum;
+  }
+}
+
+}  // namespace octavo::cuda
