@@ -26,8 +26,8 @@ constexpr int kGatherThreads = 96;
 // Of the registers that a block is launched with, 168 for each thread, a warp group that serves gives
 // up some to those that multiply. Asking for more than there are would wait for ever.
 constexpr int kLaunchedRegisters = 168;
-constexpr int kServingRegisters = 88;
-constexpr int kMultiplyingRegisters = 208;
+constexpr int kServingRegisters = 104;
+constexpr int kMultiplyingRegisters = 200;
 static_assert(kServingRegisters + 2 * kMultiplyingRegisters <= 3 * kLaunchedRegisters);
 constexpr int kNumSideBuffers = 2;
 constexpr int kMaxCluster = 2;  // a cluster has one block or two
