@@ -125,20 +125,6 @@ OCTAVO_DEVICE void AddBias(const ColumnBuffer<kCols>& columns, int tile_col,
   }
 }
 
-// Both, where nothing comes between them.
-template <int kGroups, int kCols>
-OCTAVO_DEVICE void ScaleByColumnAndAddBias(const ColumnBuffer<kCols>& columns, int tile_col,
-                                           float (&value)[kGroups][4]) {
-  OCTAVO_UNROLL
-  for (int group = 0; group < kGroups; ++group) {
-    const Pair<float> a = PairAt(columns.multiplier(), tile_col, group);
-    const Pair<float> bias = PairAt(columns.bias(), tile_col, group);
-    OCTAVO_UNROLL
-    for (int i = 0; i < 4; ++i)
-      value[group][i] = AddRn(MulRn(value[group][i], a.of[i % 2]), bias.of[i % 2]);
-  }
-}
-
 // For the tests: the exact accumulators of the same main loop.
 template <int kGroups, int kCols>
 OCTAVO_DEVICE void StoreAcc(const ProductOperands& o, const ColumnBuffer<kCols>& columns,
@@ -155,10 +141,6 @@ OCTAVO_DEVICE void StoreAcc(const ProductOperands& o, const ColumnBuffer<kCols>&
       if (m < o.tokens && n < o.out_features) o.raw_acc[int64_t{m} * o.out_features + n] = exact[i];
     }
   }
-}
-
-OCTAVO_DEVICE uint32_t PackPair(float first, float second, ElementType type) {
-  return type == ElementType::kFloat16 ? PackHalf2(first, second) : PackBFloat162(first, second);
 }
 
 // The four lanes of a quad hold four words each: afterwards lane i has everyone's i-th, in order of
@@ -181,47 +163,62 @@ OCTAVO_DEVICE void TransposeQuad(uint32_t (&word)[4]) {
   }
 }
 
-// Rounds once, and stores. Four groups at a time are turned so that a lane has 8 neighbouring
-// features of 16 bits: one 16-byte store where alignment allows it.
+// 16-bit outputs in rows that 16-byte stores can reach: four groups at a time are turned so that a
+// lane has 8 neighboring features.
+template <bool kHalf, int kGroups>
+OCTAVO_DEVICE void StoreOctets(const ProductOperands& o, int32_t row, int32_t first_col,
+                               const float (&value)[kGroups][4]) {
+  static_assert(kGroups % 4 == 0);
+  const int32_t col = first_col + 8 * (LaneIdx() % 4);
+  uint16_t* const y = static_cast<uint16_t*>(o.y) + row * o.y_stride + col;
+  OCTAVO_UNROLL
+  for (int r = 0; r < 2; ++r) {
+    const bool has_row = row + 8 * r < o.tokens;
+    OCTAVO_UNROLL
+    for (int group = 0; group < kGroups; group += 4) {
+      Vec16 packed;
+      OCTAVO_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const float(&v)[4] = value[group + i];
+        packed.x[i] =
+            kHalf ? PackHalf2(v[2 * r], v[2 * r + 1]) : PackBFloat162(v[2 * r], v[2 * r + 1]);
+      }
+      TransposeQuad(packed.x);
+      if (has_row && col + 8 * group < o.out_features)
+        Store16(y + 8 * r * o.y_stride + 8 * group, packed);
+    }
+  }
+}
+
+// Any type, any place.
+template <int kGroups>
+OCTAVO_DEVICE void StoreElements(const ProductOperands& o, int32_t row, int32_t first_col,
+                                 const float (&value)[kGroups][4]) {
+  OCTAVO_UNROLL
+  for (int group = 0; group < kGroups; ++group) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const int32_t m = row + 8 * (i / 2);
+      const int32_t n = first_col + 8 * group + 2 * (LaneIdx() % 4) + i % 2;
+      if (m < o.tokens && n < o.out_features)
+        StoreElement(value[group][i], o.y, o.y_type, m * o.y_stride + n);
+    }
+  }
+}
+
+// Rounds once, and stores.
 template <int kGroups>
 OCTAVO_DEVICE void StoreOutput(const ProductOperands& o, int32_t first_row, int32_t first_col,
                                int tile_row, int tile_col, const float (&value)[kGroups][4]) {
-  static_assert(kGroups % 4 == 0);
-  const int pair = LaneIdx() % 4;
-  const bool aligned = reinterpret_cast<uintptr_t>(o.y) % 16 == 0 && o.y_stride % 8 == 0;
-  OCTAVO_UNROLL
-  for (int r = 0; r < 2; ++r) {
-    const int32_t row = first_row + tile_row + LaneIdx() / 4 + 8 * r;
-    OCTAVO_UNROLL
-    for (int group = 0; group < kGroups; group += 4) {
-      if (o.y_type == ElementType::kFloat32) {
-        if (row >= o.tokens) continue;
-        OCTAVO_UNROLL
-        for (int i = 0; i < 8; ++i) {
-          const int32_t col = first_col + tile_col + 8 * (group + i / 2) + 2 * pair + i % 2;
-          if (col >= o.out_features) continue;
-          static_cast<float*>(o.y)[row * o.y_stride + col] = value[group + i / 2][2 * r + i % 2];
-        }
-        continue;
-      }
-      Vec16 packed;
-      OCTAVO_UNROLL
-      for (int i = 0; i < 4; ++i)
-        packed.x[i] = PackPair(value[group + i][2 * r], value[group + i][2 * r + 1], o.y_type);
-      TransposeQuad(packed.x);
-      const int32_t col = first_col + tile_col + 8 * (group + pair);
-      if (row >= o.tokens || col >= o.out_features) continue;
-      uint16_t* const target = static_cast<uint16_t*>(o.y) + row * o.y_stride + col;
-      if (aligned && col + 8 <= o.out_features) {
-        Store16(target, packed);
-        continue;
-      }
-      OCTAVO_UNROLL
-      for (int i = 0; i < 8; ++i) {
-        if (col + i < o.out_features)
-          target[i] = static_cast<uint16_t>(packed.x[i / 2] >> (16 * (i % 2)));
-      }
-    }
+  const int32_t row = first_row + tile_row + LaneIdx() / 4, col = first_col + tile_col;
+  const bool in_octets = o.y_type != ElementType::kFloat32 && o.out_features % 8 == 0 &&
+                         reinterpret_cast<uintptr_t>(o.y) % 16 == 0 && o.y_stride % 8 == 0;
+  if (!in_octets) {
+    StoreElements(o, row, col, value);
+  } else if (o.y_type == ElementType::kFloat16) {
+    StoreOctets<true>(o, row, col, value);
+  } else {
+    StoreOctets<false>(o, row, col, value);
   }
 }
 

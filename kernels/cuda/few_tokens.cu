@@ -1,51 +1,158 @@
 // The product for few tokens: every weight is read once, at the memory's speed.
 //
-// A tile has 16 output features, all of in_features and all tokens; a block's warps share its steps
-// along k, kUnroll at a time each, so that neighboring warps read neighboring memory. Blocks stay
-// and take one tile after another: the next weights are under way while a tile is finished. A lane
-// loads 16 bytes of a weight row and the same 16 bytes of an activation row: what m16n8k32 takes as
-// k 4t .. 4t+3 and 4t+16 .. 4t+19 is then some other k, but the same one on both sides, and the
-// order of an exact sum is free. Weights go from memory to registers, activations come from L1 or
-// shared memory. The first weights are under way before the kernel in front has finished.
+// A tile has 16 output features, all of in_features and all tokens; a block's eight warps share its
+// steps along k. Blocks stay and take one tile after another. A lane takes 16 bytes of a weight row
+// and the same 16 bytes of an activation row: what m16n8k32 calls k 4t .. 4t+3 and 4t+16 .. 4t+19
+// is then some other k, but the same one on both sides, and the order of an exact sum is free.
+// Activations come from L1 or shared memory. Weights come through a ring that TMA keeps filled, far
+// ahead and before the kernel in front has finished (compute capability 9.0 and later), or straight
+// from memory to registers, one batch ahead.
 //
 // The outlier and kept products are fused multiply-adds in ascending order of the columns: in scope
 // token the same operations as in every other kernel. The codes of the first outlier columns are
 // picked from the weights as these pass by.
 //
-// FewTokensKernel takes quantized activations; QuantizeFewTokensKernel quantizes very few rows by
-// itself, in every block, while its first weights come: one kernel for a whole forward pass.
+// QuantizeFewTokensKernel quantizes very few rows by itself, in every block, while its first
+// weights come: one kernel for a whole forward pass.
 #include "kernels/cuda/arithmetic.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/products.h"
 #include "kernels/cuda/quantize_rows.h"
+#include "kernels/cuda/ring.h"
 
 namespace octavo::cuda {
 namespace {
 
-constexpr int kWarps = 16;
+constexpr int kWarps = 8;  // that multiply
 constexpr int kThreads = 32 * kWarps;
 constexpr int kRows = kMaxFewTokens;
 constexpr int kGroups = 2;
 constexpr int kCols = 8 * kGroups;
-constexpr int kElements = kRows * kCols;  // of a tile, one for each of the first threads
+constexpr int kElements = kRows * kCols;  // of a tile, one for each thread
 constexpr int kStepBytes = 64;            // of a row: 16 for each lane of a quad
-constexpr int kUnroll = 4;                // steps in flight: 128 bytes of each lane
 constexpr int kPicked = 16;               // outlier columns that are picked from the weights
-static_assert(kRows == 16 && kElements <= kThreads && kPicked <= 32);
+static_assert(kRows == 16 && kElements == kThreads && kPicked <= 32);
 
-// What a block shares. Two halves take turns from tile to tile.
+// What the multiplying warps share. Two halves take turns from tile to tile.
 struct Shared {
   int32_t partials[2][kWarps][kElements];
   float picked[2][kPicked][kCols];  // codes
   float x[kPicked][kRows];
 };
 
-// The weights of kUnroll steps: 8 rows for each group, this lane's 16 bytes of one row.
+// The multiplying warps wait for each other; a warp that fills the ring goes its own way.
+OCTAVO_DEVICE void SyncMultiplying() { NamedSync(15, kThreads); }
+
+// kUnroll steps of weights: 8 rows for each group, this lane's 16 bytes of one row.
+template <int kUnroll>
 struct Weights {
   Vec16 vec[kUnroll][kGroups];
 };
+template <int kUnroll>
+struct Codes {
+  Vec16 upper[kUnroll], lower[kUnroll];  // rows lane / 4 and lane / 4 + 8
+};
 
-// What finishing one element needs of its output feature and of its row.
+// The steps of a batch that this warp takes: kUnroll of them from here on.
+template <int kUnroll>
+OCTAVO_DEVICE int32_t FirstStep(int32_t batch, int warp) {
+  return (batch * kWarps + warp) * kUnroll;
+}
+template <int kUnroll>
+OCTAVO_HOST_DEVICE int32_t BatchesOf(const ProductOperands& o) {
+  constexpr int32_t kBatchBytes = kWarps * kUnroll * kStepBytes;
+  const int32_t batches = (o.code_stride + kBatchBytes - 1) / kBatchBytes;
+  return batches == 0 ? 1 : batches;
+}
+
+// Weights from memory, one batch ahead.
+struct MemorySource {
+  static constexpr int kUnroll = 4;
+
+  const ProductOperands& o;
+  const int warp;
+  Weights<kUnroll> ahead;
+
+  OCTAVO_DEVICE void Load(int32_t first_col, int32_t batch) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < kUnroll; ++i) {
+      const int32_t step = FirstStep<kUnroll>(batch, warp) + i;
+      OCTAVO_UNROLL
+      for (int group = 0; group < kGroups; ++group) {
+        const int32_t col = first_col + 8 * group + LaneIdx() / 4;
+        ahead.vec[i][group] = Vec16{{0, 0, 0, 0}};
+        if (step * kStepBytes < o.code_stride && col < o.out_features) {
+          ahead.vec[i][group] = LoadStream16(o.w_codes + int64_t{col} * o.code_stride +
+                                             step * kStepBytes + 16 * (LaneIdx() % 4));
+        }
+      }
+    }
+  }
+  // The weights that were loaded; those of another batch are under way then.
+  OCTAVO_DEVICE Weights<kUnroll> Take(int32_t next_col, int32_t next_batch) {
+    const Weights<kUnroll> weights = ahead;
+    Load(next_col, next_batch);
+    return weights;
+  }
+};
+
+// Weights through shared memory. A stage has 512 bytes of each of the tile's rows, as four boxes of
+// 128 bytes that TMA swizzles.
+struct RingSource {
+  static constexpr int kUnroll = 1;
+  static constexpr int kBoxBytes = kCols * 128;
+  static constexpr int kBoxes = kWarps * kStepBytes / 128;
+  static constexpr int kStageBytes = kBoxes * kBoxBytes;
+
+  unsigned char* const buffers;  // 1024-byte aligned
+  uint64_t* const full;          // [stages]
+  uint64_t* const empty;         // [stages]
+  const int stages;
+  const int warp;
+  RingPosition ring;
+
+  OCTAVO_DEVICE Weights<1> Take(int32_t, int32_t) {
+    MbarrierWait(full + ring.index, ring.parity);
+    const unsigned char* const box = buffers + ring.index * kStageBytes + warp / 2 * kBoxBytes;
+    Weights<1> weights;
+    OCTAVO_UNROLL
+    for (int group = 0; group < kGroups; ++group) {
+      const int row = 8 * group + LaneIdx() / 4, chunk = warp % 2 * 4 + LaneIdx() % 4;
+      weights.vec[0][group] =
+          *reinterpret_cast<const Vec16*>(box + 128 * row + 16 * (chunk ^ (row % 8)));
+    }
+    WarpSync();
+    if (LaneIdx() == 0) MbarrierArrive(empty + ring.index);
+    ring.Advance(stages);
+    return weights;
+  }
+
+  OCTAVO_DEVICE void Init() const {
+    for (int i = 0; i < stages; ++i) {
+      MbarrierInit(full + i, 1);
+      MbarrierInit(empty + i, kWarps);
+    }
+    MbarrierInitFence();
+  }
+  // One thread, for all tiles of the block.
+  OCTAVO_DEVICE void Fill(const TensorMap* map, const ProductOperands& o) {
+    const int32_t batches = BatchesOf<1>(o);
+    for (int32_t col = BlockX() * kCols; col < o.out_features; col += GridX() * kCols) {
+      for (int32_t batch = 0; batch < batches; ++batch) {
+        MbarrierWait(empty + ring.index, ring.parity ^ 1u);
+        MbarrierArriveExpectTx(full + ring.index, kStageBytes);
+        OCTAVO_UNROLL
+        for (int i = 0; i < kBoxes; ++i) {
+          TmaLoad2D(buffers + ring.index * kStageBytes + i * kBoxBytes, map,
+                    (batch * kBoxes + i) * 128, col, full + ring.index);
+        }
+        ring.Advance(stages);
+      }
+    }
+  }
+};
+
+// What finishing one element needs of its output feature.
 struct ColumnOperands {
   float multiplier = 0;
   int32_t code_sum = 0;
@@ -53,52 +160,39 @@ struct ColumnOperands {
   float bias = -0.0f;  // leaves every value as it is
 };
 
-template <bool kSigned>
+template <class Source, bool kSigned>
 struct FewTokens {
+  static constexpr int kUnroll = Source::kUnroll;
+
   const ProductOperands& o;
   Shared& shared;
   const int warp;
-  const int32_t steps;    // of kStepBytes
-  const int32_t batches;  // of kWarps * kUnroll steps, at least one
-
-  OCTAVO_DEVICE int32_t FirstStep(int32_t batch) const { return (batch * kWarps + warp) * kUnroll; }
-
-  OCTAVO_DEVICE void LoadWeights(int32_t first_col, int32_t batch, Weights& weights) const {
-    OCTAVO_UNROLL
-    for (int i = 0; i < kUnroll; ++i) {
-      const int32_t step = FirstStep(batch) + i;
-      OCTAVO_UNROLL
-      for (int group = 0; group < kGroups; ++group) {
-        const int32_t col = first_col + 8 * group + LaneIdx() / 4;
-        weights.vec[i][group] = Vec16{{0, 0, 0, 0}};
-        if (step < steps && col < o.out_features) {
-          weights.vec[i][group] = LoadStream16(o.w_codes + int64_t{col} * o.code_stride +
-                                               step * kStepBytes + 16 * (LaneIdx() % 4));
-        }
-      }
-    }
-  }
 
   OCTAVO_DEVICE Vec16 LoadCodes(int32_t row, int32_t step) const {
-    if (row >= o.tokens || step >= steps) return Vec16{{0, 0, 0, 0}};
+    if (row >= o.tokens || step * kStepBytes >= o.code_stride) return Vec16{{0, 0, 0, 0}};
     return Load16(o.x_codes + int64_t{row} * o.code_stride + step * kStepBytes +
                   16 * (LaneIdx() % 4));
   }
-
-  OCTAVO_DEVICE void Multiply(int32_t batch, const Weights& weights,
-                              int32_t (&acc)[kGroups][4]) const {
-    Vec16 upper[kUnroll], lower[kUnroll];
+  OCTAVO_DEVICE Codes<kUnroll> LoadCodes(int32_t batch) const {
+    Codes<kUnroll> codes;
     OCTAVO_UNROLL
     for (int i = 0; i < kUnroll; ++i) {
-      upper[i] = LoadCodes(LaneIdx() / 4, FirstStep(batch) + i);
-      lower[i] = LoadCodes(LaneIdx() / 4 + 8, FirstStep(batch) + i);
+      const int32_t step = FirstStep<kUnroll>(batch, warp) + i;
+      codes.upper[i] = LoadCodes(LaneIdx() / 4, step);
+      codes.lower[i] = LoadCodes(LaneIdx() / 4 + 8, step);
     }
+    return codes;
+  }
+
+  OCTAVO_DEVICE void Multiply(const Codes<kUnroll>& codes, const Weights<kUnroll>& weights,
+                              int32_t (&acc)[kGroups][4]) const {
     OCTAVO_UNROLL
     for (int i = 0; i < kUnroll; ++i) {
+      const Vec16 &upper = codes.upper[i], &lower = codes.lower[i];
       OCTAVO_UNROLL
       for (int half = 0; half < 2; ++half) {
-        const uint32_t a[4] = {upper[i].x[2 * half], lower[i].x[2 * half], upper[i].x[2 * half + 1],
-                               lower[i].x[2 * half + 1]};
+        const uint32_t a[4] = {upper.x[2 * half], lower.x[2 * half], upper.x[2 * half + 1],
+                               lower.x[2 * half + 1]};
         OCTAVO_UNROLL
         for (int group = 0; group < kGroups; ++group) {
           const Vec16& w = weights.vec[i][group];
@@ -111,9 +205,10 @@ struct FewTokens {
 
   // The codes of the outlier columns that lie in these steps. Lane i < kPicked knows the i-th
   // column, or -1.
-  OCTAVO_DEVICE void Pick(int32_t batch, const Weights& weights, int32_t column, int half) const {
-    const int32_t begin = FirstStep(batch) * kStepBytes, end = begin + kUnroll * kStepBytes;
-    uint32_t found = Ballot(column >= begin && column < end);
+  OCTAVO_DEVICE void Pick(int32_t batch, const Weights<kUnroll>& weights, int32_t column,
+                          int half) const {
+    const int32_t begin = FirstStep<kUnroll>(batch, warp) * kStepBytes;
+    uint32_t found = Ballot(column >= begin && column < begin + kUnroll * kStepBytes);
     while (found != 0) {
       const int slot = PopCount((found & (0u - found)) - 1);
       found &= found - 1;
@@ -124,9 +219,8 @@ struct FewTokens {
         OCTAVO_UNROLL
         for (int group = 0; group < kGroups; ++group) {
           const Vec16& w = weights.vec[i][group];
-          const uint32_t word =
-              k % 16 < 8 ? (k % 8 < 4 ? w.x[0] : w.x[1]) : (k % 8 < 4 ? w.x[2] : w.x[3]);
-          const auto code = static_cast<int8_t>(word >> (8 * (k % 4)));
+          const uint32_t low = k % 8 < 4 ? w.x[0] : w.x[1], high = k % 8 < 4 ? w.x[2] : w.x[3];
+          const auto code = static_cast<int8_t>((k % 16 < 8 ? low : high) >> (8 * (k % 4)));
           shared.picked[half][slot][8 * group + LaneIdx() / 4] = IntToFloat(code);
         }
       }
@@ -196,25 +290,25 @@ struct FewTokens {
     StoreElement(AddRn(sum, column.bias), o.y, o.y_type, row * o.y_stride + col);
   }
 
-  // All tiles of this block. `weights`: the first ones, under way.
-  OCTAVO_DEVICE void Run(Weights& weights) const {
+  // All tiles of this block, whose first weights are under way.
+  OCTAVO_DEVICE void Run(Source& source) const {
     const int32_t num_outliers = o.raw_acc != nullptr ? 0 : *o.num_outlier_columns;
     const int32_t picked = num_outliers < kPicked ? num_outliers : kPicked;
     const int32_t column = LaneIdx() < picked ? o.outlier_columns[LaneIdx()] : -1;
-    for (int i = ThreadIdx(); i < picked * kRows; i += kThreads) {
-      const int32_t row = i % kRows;
-      shared.x[i / kRows][row] =
-          row < o.tokens
-              ? LoadElement(o.x, o.x_type, row * o.x_stride + o.outlier_columns[i / kRows])
-              : 0.0f;
+    if (ThreadIdx() < picked * kRows) {
+      const int32_t row = ThreadIdx() % kRows, slot = ThreadIdx() / kRows;
+      shared.x[slot][row] =
+          row < o.tokens ? LoadElement(o.x, o.x_type, row * o.x_stride + o.outlier_columns[slot])
+                         : 0.0f;
     }
     // This thread's element of every tile.
     const int32_t row = ThreadIdx() / kCols;
-    const bool finishes = ThreadIdx() < kElements && row < o.tokens;
+    const bool finishes = row < o.tokens;
     const float scale = finishes ? o.x_scale[row] : 0.0f;
     const int32_t x_zero_point = finishes ? o.x_zero_point[row] : 0;
     const int32_t x_code_sum = finishes ? o.x_code_sum[row] : 0;
 
+    const int32_t batches = BatchesOf<kUnroll>(o);
     int32_t first_col = BlockX() * kCols, batch = 0;
     int half = 0;
     ColumnOperands columns;
@@ -224,18 +318,18 @@ struct FewTokens {
       const bool last = batch + 1 == batches;
       const int32_t next_col = last ? first_col + GridX() * kCols : first_col;
       const int32_t next_batch = last ? 0 : batch + 1;
-      Weights next;
-      LoadWeights(next_col, next_batch, next);
-      ColumnOperands next_columns = columns;
-      if (last && finishes) next_columns = LoadColumn(next_col + ThreadIdx() % kCols);
-      Multiply(batch, weights, acc);
+      const Codes<kUnroll> codes = LoadCodes(batch);
+      const Weights<kUnroll> weights = source.Take(next_col, next_batch);
+      Multiply(codes, weights, acc);
       if (picked != 0) Pick(batch, weights, column, half);
       if (last) {
         StorePartials(half, acc);
-        BlockSync();
+        SyncMultiplying();
         const int32_t col = first_col + ThreadIdx() % kCols;
+        const ColumnOperands current = columns;
+        if (finishes) columns = LoadColumn(next_col + ThreadIdx() % kCols);
         if (finishes && col < o.out_features)
-          Finish(row, col, half, num_outliers, columns, scale, x_zero_point, x_code_sum);
+          Finish(row, col, half, num_outliers, current, scale, x_zero_point, x_code_sum);
         // Who is ahead writes to the other half; the barrier there keeps it from coming back too
         // early.
         half ^= 1;
@@ -245,31 +339,64 @@ struct FewTokens {
           for (int i = 0; i < 4; ++i) acc[group][i] = 0;
         }
       }
-      weights = next;
-      columns = next_columns;
       first_col = next_col;
       batch = next_batch;
     }
   }
 };
 
+// ---- From memory --------------------------------------------------------------------------------
+
 template <bool kSigned>
-OCTAVO_DEVICE FewTokens<kSigned> MakeWork(const ProductOperands& o) {
-  const int32_t steps = o.code_stride / kStepBytes;
-  const int32_t batch_steps = kWarps * kUnroll;
-  return {o, *reinterpret_cast<Shared*>(SharedMemory()), WarpIdx(), steps,
-          steps == 0 ? 1 : (steps + batch_steps - 1) / batch_steps};
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 2) FewTokensKernel(ProductOperands o) {
+  AllowNextKernel();
+  const FewTokens<MemorySource, kSigned> work{o, *reinterpret_cast<Shared*>(SharedMemory()),
+                                              WarpIdx()};
+  // Weights do not depend on the kernel in front; everything else does.
+  MemorySource source{o, work.warp, {}};
+  source.Load(BlockX() * kCols, 0);
+  WaitForPreviousKernel();
+  work.Run(source);
+}
+
+// ---- Through the ring ---------------------------------------------------------------------------
+
+constexpr int kRingThreads = kThreads + 32;
+
+// Shared memory of a block: the ring's buffers, its barriers, Shared, and what follows there.
+OCTAVO_DEVICE RingSource MakeRing(int stages, int warp) {
+  uint64_t* const barriers =
+      reinterpret_cast<uint64_t*>(SharedMemory() + stages * RingSource::kStageBytes);
+  return {SharedMemory(), barriers, barriers + stages, stages, warp, {}};
+}
+OCTAVO_HOST_DEVICE int32_t SharedOffset(int stages) {
+  return stages * RingSource::kStageBytes + (16 * stages + 15) / 16 * 16;
+}
+
+// The last warp fills the ring. True for the others.
+OCTAVO_DEVICE bool StartRing(RingSource& ring, const TensorMap* map, const ProductOperands& o) {
+  if (ThreadIdx() == kThreads) {
+    PrefetchTensorMap(map);
+    ring.Init();
+  }
+  BlockSync();
+  if (ring.warp < kWarps) return true;
+  if (LaneIdx() == 0) ring.Fill(map, o);
+  return false;
 }
 
 template <bool kSigned>
-OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 1) FewTokensKernel(ProductOperands o) {
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kRingThreads, 1)
+    FewTokensRingKernel(OCTAVO_GRID_CONSTANT const TensorMap w_map, ProductOperands o, int stages) {
   AllowNextKernel();
-  const FewTokens<kSigned> work = MakeWork<kSigned>(o);
+  const int warp = WarpIdx();
+  RingSource ring = MakeRing(stages, warp);
   // Weights do not depend on the kernel in front; everything else does.
-  Weights weights;
-  work.LoadWeights(BlockX() * kCols, 0, weights);
+  if (!StartRing(ring, &w_map, o)) return;
   WaitForPreviousKernel();
-  work.Run(weights);
+  const FewTokens<RingSource, kSigned> work{
+      o, *reinterpret_cast<Shared*>(SharedMemory() + SharedOffset(stages)), warp};
+  work.Run(ring);
 }
 
 // ---- With the quantization inside ---------------------------------------------------------------
@@ -295,14 +422,16 @@ int64_t QuantizedBytes(const Encoding& e) {
 }
 
 template <class Type, bool kSigned>
-OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 1)
-    QuantizeFewTokensKernel(ProductOperands o, Encoding e) {
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kRingThreads, 1)
+    QuantizeFewTokensKernel(OCTAVO_GRID_CONSTANT const TensorMap w_map, ProductOperands o,
+                            Encoding e, int stages) {
   AllowNextKernel();
-  const FewTokens<kSigned> work = MakeWork<kSigned>(o);
-  Weights weights;
-  work.LoadWeights(BlockX() * kCols, 0, weights);
+  const int warp = WarpIdx();
+  RingSource ring = MakeRing(stages, warp);
+  if (!StartRing(ring, &w_map, o)) return;
 
-  OwnActivations& own = *reinterpret_cast<OwnActivations*>(SharedMemory() + sizeof(Shared));
+  Shared& shared = *reinterpret_cast<Shared*>(SharedMemory() + SharedOffset(stages));
+  OwnActivations& own = *reinterpret_cast<OwnActivations*>(&shared + 1);
   uint8_t* const mask = reinterpret_cast<uint8_t*>(&own + 1);
   e.codes = mask + e.part_bytes;
   e.scale = own.scale;
@@ -312,14 +441,14 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 1)
   e.num_outlier_columns = &own.num_outlier_columns;
   WaitForPreviousKernel();
   FindInRows<Type, false>(e, mask, kThreads);
-  BlockSync();
-  const int32_t first_warp = work.warp / e.row_warps * e.row_warps;
-  const Team team{e.row_warps, first_warp, work.warp, ThreadIdx() - 32 * first_warp, own.scratch};
+  SyncMultiplying();
+  const int32_t first_warp = warp / e.row_warps * e.row_warps;
+  const Team team{e.row_warps, first_warp, warp, ThreadIdx() - 32 * first_warp, own.scratch};
   const int32_t row = first_warp / e.row_warps;
   HeldRow<Type, 0> held;
   EncodeRow<Type, 0, false>(e, team, mask, row, row < e.rows.tokens, held);
-  if (work.warp == kWarps - 1) ListOutlierColumns(e, mask);
-  BlockSync();
+  if (warp == kWarps - 1) ListOutlierColumns(e, mask);
+  SyncMultiplying();
 
   o.x_codes = e.codes;
   o.x_scale = e.scale;
@@ -327,26 +456,63 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 1)
   o.x_code_sum = e.code_sum;
   o.outlier_columns = e.outlier_columns;
   o.num_outlier_columns = e.num_outlier_columns;
-  work.Run(weights);
+  const FewTokens<RingSource, kSigned> work{o, shared, warp};
+  work.Run(ring);
 }
 
-uint32_t GridOf(const ProductOperands& o, int32_t multiprocessors) {
+// ---- Host ---------------------------------------------------------------------------------------
+
+uint32_t GridOf(const ProductOperands& o, int32_t at_once) {
   const int32_t tiles = (o.out_features + kCols - 1) / kCols;
-  return static_cast<uint32_t>(tiles < multiprocessors ? tiles : multiprocessors);
+  return static_cast<uint32_t>(tiles < at_once ? tiles : at_once);
 }
+
+// Few stages leave room for the activations in L1; many hold weights that come early.
+LaunchConfig RingConfig(const ProductOperands& o, const DeviceTraits& device, int64_t extra_bytes,
+                        int* stages) {
+  *stages = o.tokens <= kMaxQuantizedRows ? 20 : 12;
+  const auto bytes = [&] {
+    return SharedOffset(*stages) + static_cast<int64_t>(sizeof(Shared)) + extra_bytes;
+  };
+  while (*stages > 2 && bytes() > device.shared_bytes_per_block) --*stages;
+  LaunchConfig config;
+  config.grid_x = GridOf(o, device.multiprocessors);
+  config.threads = kRingThreads;
+  config.shared_bytes = static_cast<size_t>(bytes());
+  config.overlap = true;
+  return config;
+}
+
+CudaStatus MakeWeightMap(const ProductOperands& o, TensorMap* map) {
+  const auto stride = static_cast<uint64_t>(o.code_stride);
+  return MakeTensorMap2D(map, o.w_codes, stride, static_cast<uint64_t>(o.out_features), stride, 128,
+                         kCols);
+}
+
+bool HasTma(const DeviceTraits& device) { return device.compute_capability >= 90; }
 
 template <class Type>
-CudaStatus LaunchWithQuantization(const LaunchConfig& config, const ProductOperands& o,
-                                  const Encoding& e, void* stream) {
-  return o.symmetric ? Launch(config, stream, QuantizeFewTokensKernel<Type, true>, o, e)
-                     : Launch(config, stream, QuantizeFewTokensKernel<Type, false>, o, e);
+CudaStatus LaunchWithQuantization(const LaunchConfig& config, const TensorMap& map,
+                                  const ProductOperands& o, const Encoding& e, int stages,
+                                  void* stream) {
+  const auto kernel =
+      o.symmetric ? QuantizeFewTokensKernel<Type, true> : QuantizeFewTokensKernel<Type, false>;
+  return Launch(config, stream, kernel, map, o, e, stages);
 }
 
 }  // namespace
 
-CudaStatus LaunchFewTokens(const ProductOperands& o, int32_t multiprocessors, void* stream) {
+CudaStatus LaunchFewTokens(const ProductOperands& o, const DeviceTraits& device, void* stream) {
+  if (HasTma(device) && o.in_features > 0) {  // TMA has no empty matrices
+    TensorMap map;
+    int stages = 0;
+    OCTAVO_RETURN_IF_FAILED(MakeWeightMap(o, &map));
+    const LaunchConfig config = RingConfig(o, device, 0, &stages);
+    const auto kernel = o.symmetric ? FewTokensRingKernel<true> : FewTokensRingKernel<false>;
+    return Launch(config, stream, kernel, map, o, stages);
+  }
   LaunchConfig config;
-  config.grid_x = GridOf(o, multiprocessors);
+  config.grid_x = GridOf(o, 2 * device.multiprocessors);
   config.threads = kThreads;
   config.shared_bytes = sizeof(Shared);
   config.overlap = true;
@@ -354,32 +520,31 @@ CudaStatus LaunchFewTokens(const ProductOperands& o, int32_t multiprocessors, vo
                      : Launch(config, stream, FewTokensKernel<false>, o);
 }
 
-bool FewTokensCanQuantize(const QuantizeCall& call) {
-  return call.x.tokens <= kMaxQuantizedRows && !call.options.via_fp16 &&
-         call.options.range_over == kernels::RangeOver::kRow &&
+bool FewTokensCanQuantize(const QuantizeCall& call, const DeviceTraits& device) {
+  return HasTma(device) && call.x.tokens <= kMaxQuantizedRows && call.x.in_features > 0 &&
+         !call.options.via_fp16 && call.options.range_over == kernels::RangeOver::kRow &&
          QuantizedBytes(EncodingOf(call)) <= kMaxQuantizedBytes;
 }
 
 CudaStatus LaunchQuantizeFewTokens(const QuantizeCall& call, const ProductOperands& o,
-                                   void* stream) {
+                                   const DeviceTraits& device, void* stream) {
   Encoding e = EncodingOf(call);
   e.row_warps = kWarps;
   while (e.row_warps * e.rows.tokens > kWarps) e.row_warps /= 2;
-  LaunchConfig config;
-  config.grid_x = GridOf(o, call.multiprocessors);
-  config.threads = kThreads;
-  config.shared_bytes =
-      sizeof(Shared) + sizeof(OwnActivations) + static_cast<size_t>(QuantizedBytes(e));
-  config.overlap = true;
+  TensorMap map;
+  int stages = 0;
+  OCTAVO_RETURN_IF_FAILED(MakeWeightMap(o, &map));
+  const LaunchConfig config = RingConfig(
+      o, device, static_cast<int64_t>(sizeof(OwnActivations)) + QuantizedBytes(e), &stages);
   switch (call.x.type) {
     case ElementType::kFloat16:
-      return LaunchWithQuantization<Half>(config, o, e, stream);
+      return LaunchWithQuantization<Half>(config, map, o, e, stages, stream);
     case ElementType::kBFloat16:
-      return LaunchWithQuantization<BFloat>(config, o, e, stream);
+      return LaunchWithQuantization<BFloat>(config, map, o, e, stages, stream);
     case ElementType::kFloat32:
       break;
   }
-  return LaunchWithQuantization<Single>(config, o, e, stream);
+  return LaunchWithQuantization<Single>(config, map, o, e, stages, stream);
 }
 
 }  // namespace octavo::cuda

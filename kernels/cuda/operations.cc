@@ -120,7 +120,7 @@ CudaStatus Enqueue(const DeviceTraits& device, const ProductOperands& o, void* s
   const ProductPlan plan = PlanProduct(device, o);
   switch (plan.kernel) {
     case ProductKernel::kFewTokens:
-      return LaunchFewTokens(o, device.multiprocessors, stream);
+      return LaunchFewTokens(o, device, stream);
     case ProductKernel::kWgmma:
       return LaunchProductWgmma(o, plan.tile, stream);
     case ProductKernel::kDeepRows:
@@ -200,8 +200,9 @@ CudaStatus Forward(int32_t device, const ActivationView& x, const ActivationOpti
   if (x.tokens == 0 || linear.out_features == 0) return CudaStatus::kOk;
   ProductOperands o = OperandsOf(quantized, linear);
   SetOutput(y, &o);
-  if (PlanProduct(traits, o).kernel == ProductKernel::kFewTokens && FewTokensCanQuantize(call))
-    return LaunchQuantizeFewTokens(call, o, stream);
+  if (PlanProduct(traits, o).kernel == ProductKernel::kFewTokens &&
+      FewTokensCanQuantize(call, traits))
+    return LaunchQuantizeFewTokens(call, o, traits, stream);
   OCTAVO_RETURN_IF_FAILED(LaunchQuantizeActivations(call, stream));
   return Enqueue(traits, o, stream);
 }

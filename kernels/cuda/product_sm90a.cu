@@ -11,6 +11,7 @@
 #include "kernels/cuda/epilogue.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/products.h"
+#include "kernels/cuda/ring.h"
 #include "kernels/cuda/side_product.h"
 
 namespace octavo::cuda {
@@ -44,18 +45,6 @@ struct Shape {
   static constexpr int kBarriers = kColumns + kNumSideBuffers * Columns::kBytes;
   static constexpr int kBytes = kBarriers + 8 * (2 * kStages + 4 * kNumSideBuffers);
   static_assert(kBytes <= 227 * 1024);
-};
-
-// Where one ring of buffers stands: the next buffer, and the parity of its phase.
-struct RingPosition {
-  int index = 0;
-  uint32_t parity = 0;
-
-  OCTAVO_DEVICE void Advance(int size) {
-    if (++index < size) return;
-    index = 0;
-    parity ^= 1u;
-  }
 };
 
 struct Grid {
@@ -261,11 +250,8 @@ struct Block {
       if (LaneIdx() == 0) MbarrierArrive(side_empty(side_ring.index));
       side_ring.Advance(kNumSideBuffers);
     }
-    if (plan.outlier_chunks == plan.chunks) {
-      ScaleByColumnAndAddBias(columns, 0, value);
-    } else {
-      AddBias(columns, 0, value);
-    }
+    if (plan.outlier_chunks == plan.chunks) ScaleByColumn(columns, 0, value);
+    AddBias(columns, 0, value);
     StoreOutput(o, first_row, first_col, tile_row, 0, value);
   }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/operands.h"
 #include "kernels/cuda/quantize_activations.h"
 
@@ -13,13 +14,13 @@ namespace octavo::cuda {
 
 // Up to kMaxFewTokens tokens, on every device.
 inline constexpr int32_t kMaxFewTokens = 16;
-CudaStatus LaunchFewTokens(const ProductOperands& o, int32_t multiprocessors, void* stream);
+CudaStatus LaunchFewTokens(const ProductOperands& o, const DeviceTraits& device, void* stream);
 
 // The same with the quantization in the same kernel, for fewer tokens still. Of the operands those
 // of the quantized activations are not read; nothing is left in a workspace.
-bool FewTokensCanQuantize(const QuantizeCall& call);
+bool FewTokensCanQuantize(const QuantizeCall& call, const DeviceTraits& device);
 CudaStatus LaunchQuantizeFewTokens(const QuantizeCall& call, const ProductOperands& o,
-                                   void* stream);
+                                   const DeviceTraits& device, void* stream);
 
 // Any number of tokens, by mma.sync, on every device.
 CudaStatus LaunchProductMma(const ProductOperands& o, void* stream);

@@ -62,23 +62,33 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 2) EncodeRowsKernel(Enco
   const int32_t warp = WarpIdx();
   const int32_t teams = kEncodeWarps / e.row_warps, first_warp = warp / e.row_warps * e.row_warps;
   const Team team{e.row_warps, first_warp, warp, ThreadIdx() - 32 * first_warp, scratch};
-  int64_t row = int64_t{BlockX()} * teams + first_warp / e.row_warps;
+  const int32_t row_of_team = first_warp / e.row_warps;
   const bool lists = BlockX() == e.row_blocks;
-  HeldRow<Type, kOctets> held;
-  // X is there already; what the kernel in front wrote is not.
-  if (!lists && row < e.rows.tokens) held.Load(e, team, static_cast<int32_t>(row));
+  // Where registers allow, a row is loaded while the one before it is encoded.
+  constexpr bool kLoadsAhead = kOctets * Octet<Type>::kWords <= 32;
+  HeldRow<Type, kOctets> held, next;
+  const auto load = [&](int64_t begin, HeldRow<Type, kOctets>& target) {
+    const int64_t row = begin + row_of_team;
+    if (row < e.rows.tokens) target.Load(e, team, static_cast<int32_t>(row));
+  };
+  const int64_t first = int64_t{BlockX()} * teams, stride = int64_t{e.row_blocks} * teams;
+  if (!lists) load(first, held);  // X is there already; what the kernel in front wrote is not
   WaitForPreviousKernel();
   if (e.shared_mask) CombineParts(e, shared_mask, kEncodeThreads);
   if (lists) {
     if (e.step != Step::kRangeOnly && warp == 0) ListOutlierColumns(e, mask);
     return;
   }
-  const int64_t stride = int64_t{e.row_blocks} * teams;
-  for (int64_t begin = int64_t{BlockX()} * teams; begin < e.rows.tokens;
-       begin += stride, row += stride) {
-    const bool has_row = row < e.rows.tokens;
-    if (begin >= stride && has_row) held.Load(e, team, static_cast<int32_t>(row));
-    EncodeRow<Type, kOctets, kViaHalf>(e, team, mask, static_cast<int32_t>(row), has_row, held);
+  for (int64_t begin = first; begin < e.rows.tokens; begin += stride) {
+    if constexpr (kLoadsAhead) load(begin + stride, next);
+    const int64_t row = begin + row_of_team;
+    EncodeRow<Type, kOctets, kViaHalf>(e, team, mask, static_cast<int32_t>(row),
+                                       row < e.rows.tokens, held);
+    if constexpr (kLoadsAhead) {
+      held = next;
+    } else {
+      load(begin + stride, held);
+    }
   }
 }
 
@@ -203,7 +213,7 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
   }
   e.row_warps = RowWarps(e.part_bytes, rows.tokens, call.multiprocessors);
   const int32_t teams = kEncodeWarps / e.row_warps;
-  e.row_blocks = std::min((rows.tokens + teams - 1) / teams, 4 * call.multiprocessors);
+  e.row_blocks = std::min((rows.tokens + teams - 1) / teams, 2 * call.multiprocessors);
   LaunchConfig config;
   config.grid_x = static_cast<uint32_t>(e.row_blocks + 1);
   config.threads = kEncodeThreads;
