@@ -88,20 +88,14 @@ struct MemorySource {
       }
     }
   }
-  // The weights that were loaded; those of another batch are under way then.
-  OCTAVO_DEVICE Weights<kUnroll> Take(int32_t next_col, int32_t next_batch) {
-    const Weights<kUnroll> weights = ahead;
-    Load(next_col, next_batch);
-    return weights;
-  }
 };
 
-// Weights through shared memory. A stage has 512 bytes of each of the tile's rows, as four boxes of
-// 128 bytes that TMA swizzles.
+// Weights through shared memory. A stage is one warp's share of a batch: 512 bytes of each of the
+// tile's rows, as four boxes of 128 bytes that TMA swizzles.
 struct RingSource {
-  static constexpr int kUnroll = 1;
+  static constexpr int kUnroll = 8;
   static constexpr int kBoxBytes = kCols * 128;
-  static constexpr int kBoxes = kWarps * kStepBytes / 128;
+  static constexpr int kBoxes = kUnroll * kStepBytes / 128;
   static constexpr int kStageBytes = kBoxes * kBoxBytes;
 
   unsigned char* const buffers;  // 1024-byte aligned
@@ -109,44 +103,60 @@ struct RingSource {
   uint64_t* const empty;         // [stages]
   const int stages;
   const int warp;
-  RingPosition ring;
+  const int32_t stages_per_tile;
+  RingPosition ring;  // of this warp's next stage
 
-  OCTAVO_DEVICE Weights<1> Take(int32_t, int32_t) {
-    MbarrierWait(full + ring.index, ring.parity);
-    const unsigned char* const box = buffers + ring.index * kStageBytes + warp / 2 * kBoxBytes;
-    Weights<1> weights;
+  // The warp's first stage is its own number in the ring. From one stage to the next it passes over
+  // the others' of the same batch, and at a tile's end over those that the last batch lacks.
+  OCTAVO_DEVICE void Start() { ring.Skip(warp, stages); }
+  OCTAVO_DEVICE bool Has(int32_t batch) const { return batch * kWarps + warp < stages_per_tile; }
+  OCTAVO_DEVICE void Next(int32_t batch, bool last) {
+    ring.Skip(last ? stages_per_tile - batch * kWarps : kWarps, stages);
+  }
+
+  OCTAVO_DEVICE void Wait() const { MbarrierWait(full + ring.index, ring.parity); }
+  // Steps i and on of the stage.
+  template <int kSteps>
+  OCTAVO_DEVICE Weights<kSteps> Load(int first) const {
+    const unsigned char* const stage = buffers + ring.index * kStageBytes;
+    Weights<kSteps> weights;
     OCTAVO_UNROLL
-    for (int group = 0; group < kGroups; ++group) {
-      const int row = 8 * group + LaneIdx() / 4, chunk = warp % 2 * 4 + LaneIdx() % 4;
-      weights.vec[0][group] =
-          *reinterpret_cast<const Vec16*>(box + 128 * row + 16 * (chunk ^ (row % 8)));
+    for (int i = 0; i < kSteps; ++i) {
+      const unsigned char* const box = stage + (first + i) / 2 * kBoxBytes;
+      OCTAVO_UNROLL
+      for (int group = 0; group < kGroups; ++group) {
+        const int row = 8 * group + LaneIdx() / 4, chunk = (first + i) % 2 * 4 + LaneIdx() % 4;
+        weights.vec[i][group] =
+            *reinterpret_cast<const Vec16*>(box + 128 * row + 16 * (chunk ^ (row % 8)));
+      }
     }
+    return weights;
+  }
+  OCTAVO_DEVICE void Release() const {
     WarpSync();
     if (LaneIdx() == 0) MbarrierArrive(empty + ring.index);
-    ring.Advance(stages);
-    return weights;
   }
 
   OCTAVO_DEVICE void Init() const {
     for (int i = 0; i < stages; ++i) {
       MbarrierInit(full + i, 1);
-      MbarrierInit(empty + i, kWarps);
+      MbarrierInit(empty + i, 1);
     }
     MbarrierInitFence();
   }
   // One thread, for all tiles of the block.
-  OCTAVO_DEVICE void Fill(const TensorMap* map, const ProductOperands& o) {
-    const int32_t batches = BatchesOf<1>(o);
+  OCTAVO_DEVICE void Fill(const TensorMap* map, const ProductOperands& o) const {
+    RingPosition position;
     for (int32_t col = BlockX() * kCols; col < o.out_features; col += GridX() * kCols) {
-      for (int32_t batch = 0; batch < batches; ++batch) {
-        MbarrierWait(empty + ring.index, ring.parity ^ 1u);
-        MbarrierArriveExpectTx(full + ring.index, kStageBytes);
+      for (int32_t stage = 0; stage < stages_per_tile; ++stage) {
+        MbarrierWait(empty + position.index, position.parity ^ 1u);
+        MbarrierArriveExpectTx(full + position.index, kStageBytes);
         OCTAVO_UNROLL
         for (int i = 0; i < kBoxes; ++i) {
-          TmaLoad2D(buffers + ring.index * kStageBytes + i * kBoxBytes, map,
-                    (batch * kBoxes + i) * 128, col, full + ring.index);
+          TmaLoad2D(buffers + position.index * kStageBytes + i * kBoxBytes, map,
+                    (stage * kBoxes + i) * 128, col, full + position.index);
         }
-        ring.Advance(stages);
+        position.Advance(stages);
       }
     }
   }
@@ -168,26 +178,27 @@ struct FewTokens {
   Shared& shared;
   const int warp;
 
-  OCTAVO_DEVICE Vec16 LoadCodes(int32_t row, int32_t step) const {
+  OCTAVO_DEVICE Vec16 LoadRow(int32_t row, int32_t step) const {
     if (row >= o.tokens || step * kStepBytes >= o.code_stride) return Vec16{{0, 0, 0, 0}};
     return Load16(o.x_codes + int64_t{row} * o.code_stride + step * kStepBytes +
                   16 * (LaneIdx() % 4));
   }
-  OCTAVO_DEVICE Codes<kUnroll> LoadCodes(int32_t batch) const {
-    Codes<kUnroll> codes;
+  template <int kSteps>
+  OCTAVO_DEVICE Codes<kSteps> LoadCodes(int32_t first_step) const {
+    Codes<kSteps> codes;
     OCTAVO_UNROLL
-    for (int i = 0; i < kUnroll; ++i) {
-      const int32_t step = FirstStep<kUnroll>(batch, warp) + i;
-      codes.upper[i] = LoadCodes(LaneIdx() / 4, step);
-      codes.lower[i] = LoadCodes(LaneIdx() / 4 + 8, step);
+    for (int i = 0; i < kSteps; ++i) {
+      codes.upper[i] = LoadRow(LaneIdx() / 4, first_step + i);
+      codes.lower[i] = LoadRow(LaneIdx() / 4 + 8, first_step + i);
     }
     return codes;
   }
 
-  OCTAVO_DEVICE void Multiply(const Codes<kUnroll>& codes, const Weights<kUnroll>& weights,
+  template <int kSteps>
+  OCTAVO_DEVICE void Multiply(const Codes<kSteps>& codes, const Weights<kSteps>& weights,
                               int32_t (&acc)[kGroups][4]) const {
     OCTAVO_UNROLL
-    for (int i = 0; i < kUnroll; ++i) {
+    for (int i = 0; i < kSteps; ++i) {
       const Vec16 &upper = codes.upper[i], &lower = codes.lower[i];
       OCTAVO_UNROLL
       for (int half = 0; half < 2; ++half) {
@@ -205,21 +216,23 @@ struct FewTokens {
 
   // The codes of the outlier columns that lie in these steps. Lane i < kPicked knows the i-th
   // column, or -1.
-  OCTAVO_DEVICE void Pick(int32_t batch, const Weights<kUnroll>& weights, int32_t column,
+  template <int kSteps>
+  OCTAVO_DEVICE void Pick(int32_t first_step, const Weights<kSteps>& weights, int32_t column,
                           int half) const {
-    const int32_t begin = FirstStep<kUnroll>(batch, warp) * kStepBytes;
-    uint32_t found = Ballot(column >= begin && column < begin + kUnroll * kStepBytes);
+    const int32_t begin = first_step * kStepBytes;
+    uint32_t found = Ballot(column >= begin && column < begin + kSteps * kStepBytes);
     while (found != 0) {
       const int slot = PopCount((found & (0u - found)) - 1);
       found &= found - 1;
       const int32_t k = Shuffle(column, slot) - begin;
       OCTAVO_UNROLL
-      for (int i = 0; i < kUnroll; ++i) {
+      for (int i = 0; i < kSteps; ++i) {
         if (k / kStepBytes != i || LaneIdx() % 4 != k % kStepBytes / 16) continue;
         OCTAVO_UNROLL
         for (int group = 0; group < kGroups; ++group) {
           const Vec16& w = weights.vec[i][group];
-          const uint32_t low = k % 8 < 4 ? w.x[0] : w.x[1], high = k % 8 < 4 ? w.x[2] : w.x[3];
+          const uint32_t x0 = w.x[0], x1 = w.x[1], x2 = w.x[2], x3 = w.x[3];  // not by reference
+          const uint32_t low = k % 8 < 4 ? x0 : x1, high = k % 8 < 4 ? x2 : x3;
           const auto code = static_cast<int8_t>((k % 16 < 8 ? low : high) >> (8 * (k % 4)));
           shared.picked[half][slot][8 * group + LaneIdx() / 4] = IntToFloat(code);
         }
@@ -290,6 +303,33 @@ struct FewTokens {
     StoreElement(AddRn(sum, column.bias), o.y, o.y_type, row * o.y_stride + col);
   }
 
+  // Calls body(codes, weights, first step of them in the batch) for this warp's steps of a batch.
+  template <class Body>
+  OCTAVO_DEVICE void MultiplyBatch(MemorySource& memory, int32_t first_col, int32_t batch,
+                                   bool last, Body&& body) const {
+    const auto codes =
+        LoadCodes<MemorySource::kUnroll>(FirstStep<MemorySource::kUnroll>(batch, warp));
+    const Weights<MemorySource::kUnroll> weights = memory.ahead;
+    memory.Load(last ? first_col + GridX() * kCols : first_col, last ? 0 : batch + 1);
+    body(codes, weights, 0);
+  }
+  template <class Body>
+  OCTAVO_DEVICE void MultiplyBatch(RingSource& ring, int32_t, int32_t batch, bool last,
+                                   Body&& body) const {
+    constexpr int kSteps = RingSource::kUnroll / 2;  // as many as registers hold
+    if (ring.Has(batch)) {
+      const int32_t first_step = FirstStep<RingSource::kUnroll>(batch, warp);
+      auto codes = LoadCodes<kSteps>(first_step);
+      ring.Wait();
+      body(codes, ring.Load<kSteps>(0), 0);
+      codes = LoadCodes<kSteps>(first_step + kSteps);
+      const Weights<kSteps> weights = ring.Load<kSteps>(kSteps);
+      ring.Release();
+      body(codes, weights, kSteps);
+    }
+    ring.Next(batch, last);
+  }
+
   // All tiles of this block, whose first weights are under way.
   OCTAVO_DEVICE void Run(Source& source) const {
     const int32_t num_outliers = o.raw_acc != nullptr ? 0 : *o.num_outlier_columns;
@@ -309,38 +349,30 @@ struct FewTokens {
     const int32_t x_code_sum = finishes ? o.x_code_sum[row] : 0;
 
     const int32_t batches = BatchesOf<kUnroll>(o);
-    int32_t first_col = BlockX() * kCols, batch = 0;
     int half = 0;
     ColumnOperands columns;
-    if (finishes) columns = LoadColumn(first_col + ThreadIdx() % kCols);
-    int32_t acc[kGroups][4] = {};
-    while (first_col < o.out_features) {
-      const bool last = batch + 1 == batches;
-      const int32_t next_col = last ? first_col + GridX() * kCols : first_col;
-      const int32_t next_batch = last ? 0 : batch + 1;
-      const Codes<kUnroll> codes = LoadCodes(batch);
-      const Weights<kUnroll> weights = source.Take(next_col, next_batch);
-      Multiply(codes, weights, acc);
-      if (picked != 0) Pick(batch, weights, column, half);
-      if (last) {
-        StorePartials(half, acc);
-        SyncMultiplying();
-        const int32_t col = first_col + ThreadIdx() % kCols;
-        const ColumnOperands current = columns;
-        if (finishes) columns = LoadColumn(next_col + ThreadIdx() % kCols);
-        if (finishes && col < o.out_features)
-          Finish(row, col, half, num_outliers, current, scale, x_zero_point, x_code_sum);
-        // Who is ahead writes to the other half; the barrier there keeps it from coming back too
-        // early.
-        half ^= 1;
-        OCTAVO_UNROLL
-        for (int group = 0; group < kGroups; ++group) {
-          OCTAVO_UNROLL
-          for (int i = 0; i < 4; ++i) acc[group][i] = 0;
-        }
+    if (finishes) columns = LoadColumn(BlockX() * kCols + ThreadIdx() % kCols);
+    for (int32_t first_col = BlockX() * kCols; first_col < o.out_features;
+         first_col += GridX() * kCols) {
+      int32_t acc[kGroups][4] = {};
+      for (int32_t batch = 0; batch < batches; ++batch) {
+        const int32_t first_step = FirstStep<kUnroll>(batch, warp);
+        MultiplyBatch(source, first_col, batch, batch + 1 == batches,
+                      [&](const auto& codes, const auto& weights, int step) {
+                        Multiply(codes, weights, acc);
+                        if (picked != 0) Pick(first_step + step, weights, column, half);
+                      });
       }
-      first_col = next_col;
-      batch = next_batch;
+      StorePartials(half, acc);
+      SyncMultiplying();
+      const int32_t col = first_col + ThreadIdx() % kCols;
+      const ColumnOperands current = columns;
+      if (finishes) columns = LoadColumn(col + GridX() * kCols);
+      if (finishes && col < o.out_features)
+        Finish(row, col, half, num_outliers, current, scale, x_zero_point, x_code_sum);
+      // Who is ahead writes to the other half; the barrier there keeps it from coming back too
+      // early.
+      half ^= 1;
     }
   }
 };
@@ -364,10 +396,19 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 2) FewTokensKernel(ProductOper
 constexpr int kRingThreads = kThreads + 32;
 
 // Shared memory of a block: the ring's buffers, its barriers, Shared, and what follows there.
-OCTAVO_DEVICE RingSource MakeRing(int stages, int warp) {
+OCTAVO_DEVICE RingSource MakeRing(const ProductOperands& o, int stages, int warp) {
   uint64_t* const barriers =
       reinterpret_cast<uint64_t*>(SharedMemory() + stages * RingSource::kStageBytes);
-  return {SharedMemory(), barriers, barriers + stages, stages, warp, {}};
+  constexpr int32_t kStageSteps = RingSource::kUnroll * kStepBytes;
+  RingSource ring{SharedMemory(),
+                  barriers,
+                  barriers + stages,
+                  stages,
+                  warp,
+                  (o.code_stride + kStageSteps - 1) / kStageSteps,
+                  {}};
+  ring.Start();
+  return ring;
 }
 OCTAVO_HOST_DEVICE int32_t SharedOffset(int stages) {
   return stages * RingSource::kStageBytes + (16 * stages + 15) / 16 * 16;
@@ -390,7 +431,7 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kRingThreads, 1)
     FewTokensRingKernel(OCTAVO_GRID_CONSTANT const TensorMap w_map, ProductOperands o, int stages) {
   AllowNextKernel();
   const int warp = WarpIdx();
-  RingSource ring = MakeRing(stages, warp);
+  RingSource ring = MakeRing(o, stages, warp);
   // Weights do not depend on the kernel in front; everything else does.
   if (!StartRing(ring, &w_map, o)) return;
   WaitForPreviousKernel();
@@ -427,7 +468,7 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kRingThreads, 1)
                             Encoding e, int stages) {
   AllowNextKernel();
   const int warp = WarpIdx();
-  RingSource ring = MakeRing(stages, warp);
+  RingSource ring = MakeRing(o, stages, warp);
   if (!StartRing(ring, &w_map, o)) return;
 
   Shared& shared = *reinterpret_cast<Shared*>(SharedMemory() + SharedOffset(stages));
@@ -445,8 +486,7 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kRingThreads, 1)
   const int32_t first_warp = warp / e.row_warps * e.row_warps;
   const Team team{e.row_warps, first_warp, warp, ThreadIdx() - 32 * first_warp, own.scratch};
   const int32_t row = first_warp / e.row_warps;
-  HeldRow<Type, 0> held;
-  EncodeRow<Type, 0, false>(e, team, mask, row, row < e.rows.tokens, held);
+  RowEncoder<Type, false>{e, team, mask}.Run(row, row < e.rows.tokens);
   if (warp == kWarps - 1) ListOutlierColumns(e, mask);
   SyncMultiplying();
 

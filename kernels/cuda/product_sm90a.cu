@@ -27,6 +27,7 @@ constexpr int kGatherThreads = 96;
 constexpr int kServingRegisters = 72;
 constexpr int kMultiplyingRegisters = 216;
 constexpr int kNumSideBuffers = 2;
+constexpr int kMaxCluster = 2;  // a cluster has one block or two
 // Tiles that are worked on at the same time lie in a band of so many rows of tiles, so that both
 // operands of all of them fit the L2 cache.
 constexpr int32_t kBand = 8;
@@ -48,10 +49,9 @@ struct Shape {
 };
 
 struct Grid {
-  int32_t cluster_rows = 1;
-  int32_t cluster_cols = 1;
-  int32_t row_groups = 0;  // of cluster_rows tiles
-  int32_t col_groups = 0;  // of cluster_cols tiles
+  int32_t cluster = 1;     // blocks, and rows of tiles, of one
+  int32_t row_groups = 0;  // of `cluster` tiles
+  int32_t col_tiles = 0;
 };
 
 template <int kTileCols>
@@ -82,12 +82,10 @@ struct Block {
   OCTAVO_DEVICE uint64_t* columns_full(int i) const { return side_full(2 * kNumSideBuffers + i); }
   OCTAVO_DEVICE uint64_t* columns_empty(int i) const { return side_full(3 * kNumSideBuffers + i); }
 
-  OCTAVO_DEVICE int cluster_size() const { return grid.cluster_rows * grid.cluster_cols; }
-
   OCTAVO_DEVICE void InitBarriers() const {
     const auto count = [&](int i) -> uint32_t {
       if (i < S::kStages) return 1;
-      if (i < 2 * S::kStages) return static_cast<uint32_t>(kMultiplyingWarps * cluster_size());
+      if (i < 2 * S::kStages) return static_cast<uint32_t>(kMultiplyingWarps * grid.cluster);
       return (i - 2 * S::kStages) / kNumSideBuffers % 2 == 0 ? kGatherThreads : kMultiplyingWarps;
     };
     for (int i = 0; i < 2 * S::kStages + 4 * kNumSideBuffers; ++i)
@@ -99,52 +97,33 @@ struct Block {
   // all its warps.
   template <class Body>
   OCTAVO_DEVICE void ForTiles(Body&& body) const {
-    const int32_t clusters = GridX() / cluster_size();
-    const int32_t tiles = grid.row_groups * grid.col_groups;
-    for (int32_t i = BlockX() / cluster_size(); i < tiles; i += clusters) {
-      const int32_t band = i / (kBand * grid.col_groups), within = i % (kBand * grid.col_groups);
+    const int32_t clusters = GridX() / grid.cluster;
+    const int32_t tiles = grid.row_groups * grid.col_tiles;
+    for (int32_t i = BlockX() / grid.cluster; i < tiles; i += clusters) {
+      const int32_t band = i / (kBand * grid.col_tiles), within = i % (kBand * grid.col_tiles);
       const int32_t left = grid.row_groups - band * kBand;
       const int32_t height = left < kBand ? left : kBand;
-      const int32_t row =
-          (band * kBand + within % height) * grid.cluster_rows + rank % grid.cluster_rows;
-      const int32_t col = within / height * grid.cluster_cols + rank / grid.cluster_rows;
+      const int32_t row = (band * kBand + within % height) * grid.cluster + rank;
+      const int32_t col = within / height;
       body(row * kTileRows, col * kTileCols);
     }
   }
 
   // ---- The thread that fills the ring ----------------------------------------------------------
 
-  // This block's part of an operand's stage, which it loads and sends to the blocks that share it.
-  // Worked out once: the thread that loads has no time for divisions.
-  struct Part {
-    int32_t row = 0;    // of the stage, from which on
-    uint16_t mask = 0;  // blocks of the cluster; 0: this one alone
-  };
-  OCTAVO_DEVICE Part PartOfX() const {
-    const int row_rank = rank % grid.cluster_rows, col_rank = rank / grid.cluster_rows;
-    if (grid.cluster_cols == 1) return {0, 0};
-    uint32_t mask = 0;
-    for (int i = 0; i < grid.cluster_cols; ++i) mask |= 1u << (row_rank + i * grid.cluster_rows);
-    return {kTileRows / grid.cluster_cols * col_rank, static_cast<uint16_t>(mask)};
-  }
-  OCTAVO_DEVICE Part PartOfW() const {
-    const int row_rank = rank % grid.cluster_rows, col_rank = rank / grid.cluster_rows;
-    if (grid.cluster_rows == 1) return {0, 0};
-    const uint32_t mask = ((1u << grid.cluster_rows) - 1) << (col_rank * grid.cluster_rows);
-    return {kTileCols / grid.cluster_rows * row_rank, static_cast<uint16_t>(mask)};
-  }
-  OCTAVO_DEVICE void Load(unsigned char* stage, const TensorMap* map, int32_t step,
-                          int32_t first_row, const Part& part, uint64_t* done) const {
-    unsigned char* const target = stage + part.row * kStepBytes;
-    if (part.mask == 0) {
-      TmaLoad2D(target, map, step * kStepBytes, first_row + part.row, done);
-    } else {
-      TmaLoad2DMulticast(target, map, step * kStepBytes, first_row + part.row, done, part.mask);
+  // This block's part of a stage's weights, to all blocks of the cluster.
+  OCTAVO_DEVICE void LoadWeights(const TensorMap* map, int32_t step, int32_t first_col,
+                                 int stage) const {
+    if (grid.cluster == 1) {
+      TmaLoad2D(w_stage(stage), map, step * kStepBytes, first_col, full(stage));
+      return;
     }
+    const int32_t part = kTileCols / kMaxCluster * rank;
+    TmaLoad2DMulticast(w_stage(stage) + part * kStepBytes, map, step * kStepBytes, first_col + part,
+                       full(stage), (1u << kMaxCluster) - 1);
   }
 
   OCTAVO_DEVICE void FillRing(const TensorMap* x_map, const TensorMap* w_map) const {
-    const Part x_part = PartOfX(), w_part = PartOfW();
     RingPosition ring;
     bool first_tile = true;
     ForTiles([&](int32_t first_row, int32_t first_col) {
@@ -153,7 +132,7 @@ struct Block {
       if (first_tile) {
         for (int32_t step = 0; step < early; ++step) {
           MbarrierArriveExpectTx(full(step), S::kXBytes + S::kWBytes);
-          Load(w_stage(step), w_map, step, first_col, w_part, full(step));
+          LoadWeights(w_map, step, first_col, step);
         }
         WaitForPreviousKernel();
         first_tile = false;
@@ -163,9 +142,9 @@ struct Block {
         if (step >= early) {
           MbarrierWait(empty(ring.index), ring.parity ^ 1u);
           MbarrierArriveExpectTx(done, S::kXBytes + S::kWBytes);
-          Load(w_stage(ring.index), w_map, step, first_col, w_part, done);
+          LoadWeights(w_map, step, first_col, ring.index);
         }
-        Load(x_stage(ring.index), x_map, step, first_row, x_part, done);
+        TmaLoad2D(x_stage(ring.index), x_map, step * kStepBytes, first_row, done);
         ring.Advance(S::kStages);
       }
     });
@@ -194,10 +173,10 @@ struct Block {
 
   OCTAVO_DEVICE void Release(int stage) const {
     if (LaneIdx() != 0) return;
-    if (cluster_size() == 1) {
+    if (grid.cluster == 1) {
       MbarrierArrive(empty(stage));
     } else {
-      for (int i = 0; i < cluster_size(); ++i)
+      for (int i = 0; i < grid.cluster; ++i)
         MbarrierArriveCluster(empty(stage), static_cast<uint32_t>(i));
     }
   }
@@ -314,29 +293,24 @@ template <int kTileCols>
 CudaStatus Run(const ProductOperands& o, const WgmmaTile& tile, void* stream) {
   TensorMap x_map, w_map;
   const auto stride = static_cast<uint64_t>(o.code_stride);
-  OCTAVO_RETURN_IF_FAILED(MakeTensorMap2D(&x_map, o.x_codes, stride,
-                                          static_cast<uint64_t>(o.tokens), stride, kStepBytes,
-                                          static_cast<uint32_t>(kTileRows / tile.cluster_cols)));
+  OCTAVO_RETURN_IF_FAILED(MakeTensorMap2D(
+      &x_map, o.x_codes, stride, static_cast<uint64_t>(o.tokens), stride, kStepBytes, kTileRows));
   OCTAVO_RETURN_IF_FAILED(MakeTensorMap2D(&w_map, o.w_codes, stride,
                                           static_cast<uint64_t>(o.out_features), stride, kStepBytes,
-                                          static_cast<uint32_t>(kTileCols / tile.cluster_rows)));
-  const auto groups = [](int32_t size, int32_t tile_size, int32_t cluster) {
-    const int32_t tiles = (size - 1) / tile_size + 1;
-    return (tiles - 1) / cluster + 1;
-  };
-  const Grid grid{tile.cluster_rows, tile.cluster_cols,
-                  groups(o.tokens, kTileRows, tile.cluster_rows),
-                  groups(o.out_features, kTileCols, tile.cluster_cols)};
+                                          static_cast<uint32_t>(kTileCols / tile.cluster)));
+  const int32_t row_tiles = (o.tokens - 1) / kTileRows + 1;
+  const Grid grid{tile.cluster, (row_tiles - 1) / tile.cluster + 1,
+                  (o.out_features - 1) / kTileCols + 1};
   const auto kernel =
       o.symmetric ? ProductWgmmaKernel<kTileCols, true> : ProductWgmmaKernel<kTileCols, false>;
   LaunchConfig config;
   config.threads = kThreads;
   config.shared_bytes = Shape<kTileCols>::kBytes;
-  config.cluster = static_cast<uint32_t>(tile.cluster_rows * tile.cluster_cols);
+  config.cluster = static_cast<uint32_t>(tile.cluster);
   config.overlap = true;
   int32_t at_once = 0;
   OCTAVO_RETURN_IF_FAILED(MaxActiveClusters(config, kernel, &at_once));
-  const int64_t tiles = int64_t{grid.row_groups} * grid.col_groups;
+  const int64_t tiles = int64_t{grid.row_groups} * grid.col_tiles;
   config.grid_x = static_cast<uint32_t>(tiles < at_once ? tiles : at_once) * config.cluster;
   return Launch(config, stream, kernel, x_map, w_map, o, grid);
 }

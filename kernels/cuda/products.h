@@ -26,12 +26,10 @@ CudaStatus LaunchQuantizeFewTokens(const QuantizeCall& call, const ProductOperan
 CudaStatus LaunchProductMma(const ProductOperands& o, void* stream);
 
 // Any number of tokens, by wgmma: devices with DeviceTraits::has_wgmma. A block's tile has 128
-// tokens and tile_cols output features. The blocks of a cluster share operands: cluster_rows of
-// them, below each other, the weights; cluster_cols of them, beside each other, the activations.
+// tokens and tile_cols output features; two blocks below each other may share the weights.
 struct WgmmaTile {
   int32_t tile_cols = 256;  // 64, 128 or 256
-  int32_t cluster_rows = 1;
-  int32_t cluster_cols = 1;  // cluster_rows * cluster_cols: 1, 2, 4 or 8
+  int32_t cluster = 1;      // blocks that share: 1 or 2
 };
 CudaStatus LaunchProductWgmma(const ProductOperands& o, const WgmmaTile& tile, void* stream);
 

@@ -39,7 +39,7 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kFindThreads, 1)
   const int32_t begin = static_cast<int32_t>(int64_t{rows.tokens} * BlockY() / GridY());
   const int32_t end = static_cast<int32_t>(int64_t{rows.tokens} * (BlockY() + 1) / GridY());
   WaitForPreviousKernel();
-  AllowNextKernel();  // not before: EncodeRowsKernel counts on X being complete when it starts
+  AllowNextKernel();
   uint32_t bits = 0;
   if (index < part_bytes)
     bits = FindInOctet<Type, kViaHalf>(rows, 8 * index, begin + group, end, kFindGroups);
@@ -53,61 +53,43 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kFindThreads, 1)
 
 // Blocks 0 .. row_blocks - 1 take as many rows at a time as they have teams; one more lists the
 // outlier columns.
-template <class Type, int kOctets, bool kViaHalf>
-OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 2) EncodeRowsKernel(Encoding e) {
+template <class Type, bool kViaHalf>
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 3) EncodeRowsKernel(Encoding e) {
   AllowNextKernel();
   float* const scratch = reinterpret_cast<float*>(SharedMemory());
   uint8_t* const shared_mask = SharedMemory() + kTeamScratchBytes;
-  const uint8_t* const mask = e.shared_mask ? shared_mask : nullptr;
   const int32_t warp = WarpIdx();
   const int32_t teams = kEncodeWarps / e.row_warps, first_warp = warp / e.row_warps * e.row_warps;
   const Team team{e.row_warps, first_warp, warp, ThreadIdx() - 32 * first_warp, scratch};
-  const int32_t row_of_team = first_warp / e.row_warps;
-  const bool lists = BlockX() == e.row_blocks;
-  // Where registers allow, a row is loaded while the one before it is encoded.
-  constexpr bool kLoadsAhead = kOctets * Octet<Type>::kWords <= 32;
-  HeldRow<Type, kOctets> held, next;
-  const auto load = [&](int64_t begin, HeldRow<Type, kOctets>& target) {
-    const int64_t row = begin + row_of_team;
-    if (row < e.rows.tokens) target.Load(e, team, static_cast<int32_t>(row));
-  };
-  const int64_t first = int64_t{BlockX()} * teams, stride = int64_t{e.row_blocks} * teams;
-  if (!lists) load(first, held);  // X is there already; what the kernel in front wrote is not
   WaitForPreviousKernel();
   if (e.shared_mask) CombineParts(e, shared_mask, kEncodeThreads);
-  if (lists) {
+  const uint8_t* const mask = e.shared_mask ? shared_mask : e.parts;
+  if (BlockX() == e.row_blocks) {
     if (e.step != Step::kRangeOnly && warp == 0) ListOutlierColumns(e, mask);
     return;
   }
-  for (int64_t begin = first; begin < e.rows.tokens; begin += stride) {
-    if constexpr (kLoadsAhead) load(begin + stride, next);
-    const int64_t row = begin + row_of_team;
-    EncodeRow<Type, kOctets, kViaHalf>(e, team, mask, static_cast<int32_t>(row),
-                                       row < e.rows.tokens, held);
-    if constexpr (kLoadsAhead) {
-      held = next;
-    } else {
-      load(begin + stride, held);
-    }
+  const RowEncoder<Type, kViaHalf> encoder{e, team, mask};
+  const int64_t stride = int64_t{e.row_blocks} * teams;
+  for (int64_t begin = int64_t{BlockX()} * teams; begin < e.rows.tokens; begin += stride) {
+    const int64_t row = begin + first_warp / e.row_warps;
+    encoder.Run(static_cast<int32_t>(row), row < e.rows.tokens);
   }
 }
 
 // Few rows in one launch: every block searches all rows, block i < tokens encodes row i, and the
 // last block lists the outlier columns.
-template <class Type, int kOctets, bool kViaHalf>
+template <class Type, bool kViaHalf>
 OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(32 * kFewWarps, 1) QuantizeFewKernel(Encoding e) {
   AllowNextKernel();
   WaitForPreviousKernel();
   float* const scratch = reinterpret_cast<float*>(SharedMemory());
   uint8_t* const mask = SharedMemory() + kTeamScratchBytes;
   const int32_t warp = WarpIdx();
-  const Team team{kFewWarps, 0, warp, ThreadIdx(), scratch};
-  HeldRow<Type, kOctets> held;
-  if (BlockX() < e.rows.tokens) held.Load(e, team, BlockX());
   FindInRows<Type, kViaHalf>(e, mask, 32 * kFewWarps);
   BlockSync();
   if (BlockX() < e.rows.tokens) {
-    EncodeRow<Type, kOctets, kViaHalf>(e, team, mask, BlockX(), true, held);
+    const Team team{kFewWarps, 0, warp, ThreadIdx(), scratch};
+    RowEncoder<Type, kViaHalf>{e, team, mask}.Run(BlockX(), true);
   } else if (warp == 0) {
     ListOutlierColumns(e, mask);
   }
@@ -134,35 +116,11 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 1)
 
 // ---- Host ---------------------------------------------------------------------------------------
 
-// The octets of a row that one thread holds, as a constant for `body`.
-template <class Body>
-CudaStatus WithOctets(int32_t octets, Body&& body) {
-  switch (octets) {
-    case 1:
-      return body(std::integral_constant<int, 1>());
-    case 2:
-      return body(std::integral_constant<int, 2>());
-    case 4:
-      return body(std::integral_constant<int, 4>());
-    case 8:
-      return body(std::integral_constant<int, 8>());
-    default:
-      return body(std::integral_constant<int, 0>());
-  }
-}
-
-// The fewest of these that hold a row over so many warps; 0 where eight are too few.
-int32_t OctetsFor(int32_t num_octets, int32_t warps) {
-  for (const int32_t octets : {1, 2, 4, 8}) {
-    if (num_octets <= 32 * warps * octets) return octets;
-  }
-  return 0;
-}
-
-// Warps for each row: as few as hold it, more where rows are too few to fill the device.
+// Warps for each row: so many that a thread has four octets; more where rows are too few to fill
+// the device.
 int32_t RowWarps(int32_t num_octets, int32_t tokens, int32_t multiprocessors) {
   int32_t warps = 1;
-  while (warps < kEncodeWarps && OctetsFor(num_octets, warps) == 0) warps *= 2;
+  while (warps < kEncodeWarps && num_octets > 4 * 32 * warps) warps *= 2;
   while (warps < kEncodeWarps && int64_t{tokens} * warps < 16 * multiprocessors &&
          num_octets > 32 * warps)
     warps *= 2;
@@ -188,9 +146,7 @@ CudaStatus RunFew(const Encoding& e, void* stream) {
   config.threads = 32 * kFewWarps;
   config.shared_bytes = kTeamScratchBytes + static_cast<size_t>(e.part_bytes);
   config.overlap = true;
-  return WithOctets(OctetsFor(e.part_bytes, kFewWarps), [&](auto octets) {
-    return Launch(config, stream, QuantizeFewKernel<Type, octets(), kViaHalf>, e);
-  });
+  return Launch(config, stream, QuantizeFewKernel<Type, kViaHalf>, e);
 }
 
 template <class Type, bool kViaHalf>
@@ -213,7 +169,7 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
   }
   e.row_warps = RowWarps(e.part_bytes, rows.tokens, call.multiprocessors);
   const int32_t teams = kEncodeWarps / e.row_warps;
-  e.row_blocks = std::min((rows.tokens + teams - 1) / teams, 2 * call.multiprocessors);
+  e.row_blocks = std::min((rows.tokens + teams - 1) / teams, 3 * call.multiprocessors);
   LaunchConfig config;
   config.grid_x = static_cast<uint32_t>(e.row_blocks + 1);
   config.threads = kEncodeThreads;
@@ -223,9 +179,7 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
   config.overlap = true;
   const auto encode = [&](Step step) {
     e.step = step;
-    return WithOctets(OctetsFor(e.part_bytes, e.row_warps), [&](auto octets) {
-      return Launch(config, stream, EncodeRowsKernel<Type, octets(), kViaHalf>, e);
-    });
+    return Launch(config, stream, EncodeRowsKernel<Type, kViaHalf>, e);
   };
   if (call.options.range_over == kernels::RangeOver::kRow) return encode(Step::kBoth);
 
@@ -251,7 +205,9 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
 // masks together costs little.
 size_t PartsOf(size_t tokens, size_t in_features) {
   constexpr size_t kBlocks = 264;
-  const size_t columns = kernels::CudaCodeStride(in_features) / (8 * kFindOctets) + 1;
+  const size_t part_bytes = kernels::CudaCodeStride(in_features) / 8;
+  if (part_bytes > kMaxSharedMaskBytes) return 1;  // then it is read where it lies
+  const size_t columns = part_bytes / kFindOctets + 1;
   const size_t parts = std::min<size_t>(kMaxParts, std::max<size_t>(1, kBlocks / columns));
   return std::min(parts, tokens / (kFindGroups * kRowsInFlight) + 1);
 }

@@ -72,43 +72,47 @@ struct Octet {
   // Columns with a bit become 0.
   OCTAVO_DEVICE void Clear(uint32_t columns) {
     OCTAVO_UNROLL
-    for (int i = 0; i < 8; ++i) {
-      if (((columns >> i) & 1u) == 0) continue;
+    for (int i = 0; i < kWords; ++i) {
       if constexpr (kIs16Bit<Type>) {
-        words[i / 2] &= i % 2 == 0 ? 0xffff0000u : 0x0000ffffu;
+        const uint32_t low = (columns >> (2 * i)) & 1u, high = (columns >> (2 * i + 1)) & 1u;
+        words[i] &= ~(low * 0x0000ffffu | high * 0xffff0000u);
       } else {
-        words[i] = 0;
+        words[i] &= ((columns >> i) & 1u) - 1u;
       }
     }
   }
 };
 
-// Columns from in_features on are read as 0.
+// An octet that no 16-byte load reaches; columns from in_features on are 0. Rare, so not inline.
 template <class Type>
-OCTAVO_DEVICE Octet<Type> LoadOctet(const Rows& rows, int32_t row, int32_t column) {
-  using Bits = typename Type::Bits;
-  Octet<Type> octet;
-  const Bits* const source = static_cast<const Bits*>(rows.x) + row * rows.x_stride + column;
-  if (rows.aligned && column + 8 <= rows.in_features) {
-    OCTAVO_UNROLL
-    for (int i = 0; i < Octet<Type>::kWords; i += 4) {
-      const Vec16 vec = Load16(reinterpret_cast<const uint32_t*>(source) + i);
-      OCTAVO_UNROLL
-      for (int j = 0; j < 4; ++j) octet.words[i + j] = vec.x[j];
-    }
-    return octet;
-  }
-  OCTAVO_UNROLL
-  for (int i = 0; i < Octet<Type>::kWords; ++i) octet.words[i] = 0;
+OCTAVO_DEVICE_CALL Octet<Type> LoadOctetByElements(const typename Type::Bits* source,
+                                                   int32_t count) {
+  Octet<Type> octet = {};
   OCTAVO_UNROLL
   for (int i = 0; i < 8; ++i) {
-    if (column + i >= rows.in_features) continue;
+    if (i >= count) continue;
     const uint32_t bits = source[i];
     if constexpr (kIs16Bit<Type>) {
       octet.words[i / 2] |= bits << (16 * (i % 2));
     } else {
       octet.words[i] = bits;
     }
+  }
+  return octet;
+}
+
+template <class Type>
+OCTAVO_DEVICE Octet<Type> LoadOctet(const Rows& rows, int32_t row, int32_t column) {
+  using Bits = typename Type::Bits;
+  const Bits* const source = static_cast<const Bits*>(rows.x) + row * rows.x_stride + column;
+  if (!rows.aligned || column + 8 > rows.in_features)
+    return LoadOctetByElements<Type>(source, rows.in_features - column);
+  Octet<Type> octet;
+  OCTAVO_UNROLL
+  for (int i = 0; i < Octet<Type>::kWords; i += 4) {
+    const Vec16 vec = Load16(reinterpret_cast<const uint32_t*>(source) + i);
+    OCTAVO_UNROLL
+    for (int j = 0; j < 4; ++j) octet.words[i + j] = vec.x[j];
   }
   return octet;
 }
@@ -215,13 +219,6 @@ OCTAVO_DEVICE void FindInRows(const Encoding& e, uint8_t* mask, int threads) {
   }
 }
 
-// Eight columns' bits: of the combined mask where there is one.
-OCTAVO_DEVICE uint32_t OutlierByte(const Encoding& e, const uint8_t* mask, int32_t index) {
-  if (mask != nullptr) return mask[index];
-  uint32_t byte = 0;
-  for (int32_t p = 0; p < e.num_parts; ++p) byte |= e.parts[int64_t{p} * e.part_bytes + index];
-  return byte;
-}
 OCTAVO_DEVICE uint32_t KeptByte(const Encoding& e, int32_t index) {
   return e.kept != nullptr ? e.kept[index] : 0;
 }
@@ -272,7 +269,7 @@ OCTAVO_DEVICE void ListOutlierColumns(const Encoding& e, const uint8_t* mask) {
     if (index < num_words) {
       OCTAVO_UNROLL
       for (int i = 0; i < 4; ++i)
-        word |= (OutlierByte(e, mask, 4 * index + i) & ~KeptByte(e, 4 * index + i)) << (8 * i);
+        word |= (mask[4 * index + i] & ~KeptByte(e, 4 * index + i)) << (8 * i);
     }
     if (Ballot(word != 0) == 0) continue;
     int32_t before = PopCount(word);  // inclusive prefix sum over the lanes
@@ -413,99 +410,96 @@ OCTAVO_DEVICE uint32_t OutlierEntries(const Octet<Type>& octet, float threshold)
   return bits;
 }
 
-// A row in the registers of its team; kOctets = 0: rows are longer, and read twice.
-template <class Type, int kOctets>
-struct HeldRow {
-  static constexpr int kHeld = kOctets == 0 ? 1 : kOctets;
-  Octet<Type> octets[kHeld] = {};
+// Range and codes of a row. `mask`: bit k % 8 of byte k / 8, the outlier columns. has_row: of a
+// team without one, the threads only keep the others company.
+template <class Type, bool kViaHalf>
+struct RowEncoder {
+  const Encoding& e;
+  const Team& team;
+  const uint8_t* mask;
 
-  OCTAVO_DEVICE void Load(const Encoding& e, const Team& team, int32_t row) {
-    if constexpr (kOctets > 0) {
+  // Calls body(index, octet) for this thread's octets, several of whose loads are under way at
+  // once.
+  template <class Body>
+  OCTAVO_DEVICE void ForOctets(int32_t row, Body&& body) const {
+    constexpr int kInFlight = 4;
+    const int32_t threads = 32 * team.warps;
+    for (int32_t first = team.lane; first < e.part_bytes; first += kInFlight * threads) {
+      Octet<Type> octets[kInFlight] = {};
       OCTAVO_UNROLL
-      for (int i = 0; i < kHeld; ++i) {
-        const int32_t index = i * 32 * team.warps + team.lane;
+      for (int i = 0; i < kInFlight; ++i) {
+        const int32_t index = first + i * threads;
         if (index < e.part_bytes) octets[i] = LoadOctet<Type>(e.rows, row, 8 * index);
+      }
+      OCTAVO_UNROLL
+      for (int i = 0; i < kInFlight; ++i) {
+        const int32_t index = first + i * threads;
+        if (index < e.part_bytes) body(index, octets[i]);
       }
     }
   }
-};
 
-// Range and codes of a row that was loaded. has_row: of a team without one, the threads only keep
-// the others company.
-template <class Type, int kOctets, bool kViaHalf>
-OCTAVO_DEVICE void EncodeRow(const Encoding& e, const Team& team, const uint8_t* mask, int32_t row,
-                             bool has_row, HeldRow<Type, kOctets>& held) {
-  const int32_t threads = 32 * team.warps;
-  const int32_t num_octets = has_row ? e.part_bytes : 0;
-  const int32_t rounds = kOctets == 0 ? (num_octets + threads - 1) / threads : kOctets;
-  const auto octet_at = [&](int32_t i) -> Octet<Type>& {
-    if constexpr (kOctets == 0) {
-      held.octets[0] = LoadOctet<Type>(e.rows, row, 8 * (i * threads + team.lane));
-      return held.octets[0];
-    } else {
-      return held.octets[i];
-    }
-  };
-  PlainRange<Type, kViaHalf> range;
-  if (e.step == Step::kEncodeOnly) {
+  OCTAVO_DEVICE uint32_t OwnEntries(const Octet<Type>& octet) const {
+    return OutlierEntries<Type, kViaHalf>(octet, e.rows.threshold);
+  }
+
+  OCTAVO_DEVICE PlainRange<Type, kViaHalf> RangeOf(int32_t row, bool has_row) const {
+    PlainRange<Type, kViaHalf> range;
     if (has_row) {
-      range.lo = e.range_lo[row];
-      range.hi = e.range_hi[row];
-    }
-  } else {
-    OCTAVO_UNROLL
-    for (int i = 0; i < rounds; ++i) {
-      const int32_t index = i * threads + team.lane;
-      if (index >= num_octets) continue;
-      Octet<Type>& octet = octet_at(i);
-      // What the range leaves out is 0, which every range includes.
-      const uint32_t outlier = OutlierByte(e, mask, index), kept = KeptByte(e, index);
-      if ((outlier | kept) != 0) {
-        octet.Clear(kept |
-                    (e.range_by_column ? outlier
-                                       : OutlierEntries<Type, kViaHalf>(octet, e.rows.threshold)));
-      }
-      range.Add(octet);
+      ForOctets(row, [&](int32_t index, Octet<Type>& octet) {
+        // What the range leaves out becomes 0, which every range includes.
+        const uint32_t outlier = mask[index], kept = KeptByte(e, index);
+        if ((outlier | kept) != 0)
+          octet.Clear(kept | (e.range_by_column ? outlier : OwnEntries(octet)));
+        range.Add(octet);
+      });
     }
     range.Close();
     team.ReduceRange(&range.lo, &range.hi);
+    return range;
   }
-  if (e.step == Step::kRangeOnly) {
+
+  OCTAVO_DEVICE void Encode(int32_t row, bool has_row, const RowGrid& grid) const {
+    int32_t sum = 0;
+    if (has_row) {
+      ForOctets(row, [&](int32_t index, Octet<Type>& octet) {
+        // Entries of G have the code that stands for 0.
+        const uint32_t outlier = mask[index], kept = KeptByte(e, index);
+        if ((outlier | kept) != 0) octet.Clear(kept | (e.by_entry ? OwnEntries(octet) : outlier));
+        EightCodes codes = EncodeOctet<Type, kViaHalf>(octet, grid);
+        const int32_t exist = e.rows.in_features - 8 * index;
+        if (exist < 8) codes.KeepFirst(exist);
+        OCTAVO_UNROLL
+        for (int j = 0; j < 2; ++j) {
+          sum = e.symmetric ? SumBytes<true>(codes.words[j], sum)
+                            : SumBytes<false>(codes.words[j], sum);
+        }
+        *reinterpret_cast<EightCodes*>(e.codes + int64_t{row} * e.code_stride + 8 * index) = codes;
+      });
+    }
+    sum = team.ReduceSum(sum);
     if (has_row && team.lane == 0) {
+      e.scale[row] = grid.scale;
+      e.zero_point[row] = grid.zero_point;
+      e.code_sum[row] = sum;
+    }
+  }
+
+  OCTAVO_DEVICE void Run(int32_t row, bool has_row) const {
+    PlainRange<Type, kViaHalf> range;
+    if (e.step != Step::kEncodeOnly) {
+      range = RangeOf(row, has_row);
+    } else if (has_row) {
+      range.lo = e.range_lo[row];
+      range.hi = e.range_hi[row];
+    }
+    if (e.step != Step::kRangeOnly) {
+      Encode(row, has_row, MakeRowGrid(range.lo, range.hi, e.symmetric));
+    } else if (has_row && team.lane == 0) {
       e.range_lo[row] = range.lo;
       e.range_hi[row] = range.hi;
     }
-    return;
   }
-
-  const RowGrid grid = MakeRowGrid(range.lo, range.hi, e.symmetric);
-  int32_t sum = 0;
-  OCTAVO_UNROLL
-  for (int i = 0; i < rounds; ++i) {
-    const int32_t index = i * threads + team.lane;
-    if (index >= num_octets) continue;
-    Octet<Type>& octet = octet_at(i);
-    // Entries of G have the code that stands for 0.
-    const uint32_t outlier = OutlierByte(e, mask, index), kept = KeptByte(e, index);
-    if ((outlier | kept) != 0) {
-      octet.Clear(kept |
-                  (e.by_entry ? OutlierEntries<Type, kViaHalf>(octet, e.rows.threshold) : outlier));
-    }
-    EightCodes codes = EncodeOctet<Type, kViaHalf>(octet, grid);
-    const int32_t exist = e.rows.in_features - 8 * index;
-    if (exist < 8) codes.KeepFirst(exist);
-    OCTAVO_UNROLL
-    for (int j = 0; j < 2; ++j)
-      sum =
-          e.symmetric ? SumBytes<true>(codes.words[j], sum) : SumBytes<false>(codes.words[j], sum);
-    *reinterpret_cast<EightCodes*>(e.codes + int64_t{row} * e.code_stride + 8 * index) = codes;
-  }
-  sum = team.ReduceSum(sum);
-  if (has_row && team.lane == 0) {
-    e.scale[row] = grid.scale;
-    e.zero_point[row] = grid.zero_point;
-    e.code_sum[row] = sum;
-  }
-}
+};
 
 }  // namespace octavo::cuda

@@ -20,6 +20,9 @@ struct RingPosition {
     index = 0;
     parity ^= 1u;
   }
+  OCTAVO_DEVICE void Skip(int count, int size) {
+    for (index += count; index >= size; index -= size) parity ^= 1u;
+  }
 };
 
 }  // namespace octavo::cuda

@@ -233,6 +233,9 @@ class Machine {
 // The one of the running fiber.
 Machine& ThisMachine();
 
+// Runs the youngest kernel that was launched and has not begun: stream.cc.
+kernels::CudaStatus RunLastLaunched();
+
 // A copy lands: async_copy.cc.
 void LandTma(Machine& machine, const TmaCopy& copy);
 

@@ -79,7 +79,8 @@ DeviceCase::DeviceCase(const CudaTable& table, int32_t device, const LinearCase&
   const size_t out = host.out_features, in = host.in_features, stride = CudaCodeStride(in);
   std::vector<int8_t> codes(out * stride);
   for (size_t n = 0; n < out; ++n)
-    std::copy_n(weights.codes.begin() + static_cast<ptrdiff_t>(n * in), in, &codes[n * stride]);
+    std::copy_n(weights.codes.begin() + static_cast<ptrdiff_t>(n * in), in,
+                codes.data() + n * stride);
   std::vector<uint64_t> mask(stride / 64);
   for (const int32_t k : case_.kept_index) mask[k / 64] |= uint64_t{1} << (k % 64);
 
