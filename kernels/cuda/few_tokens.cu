@@ -53,21 +53,13 @@ struct Codes {
   Vec16 upper[kUnroll], lower[kUnroll];  // rows lane / 4 and lane / 4 + 8
 };
 
-// The steps of a batch that this warp takes: kUnroll of them from here on.
-template <int kUnroll>
-OCTAVO_DEVICE int32_t FirstStep(int32_t batch, int warp) {
-  return (batch * kWarps + warp) * kUnroll;
-}
-template <int kUnroll>
-OCTAVO_HOST_DEVICE int32_t BatchesOf(const ProductOperands& o) {
-  constexpr int32_t kBatchBytes = kWarps * kUnroll * kStepBytes;
-  const int32_t batches = (o.code_stride + kBatchBytes - 1) / kBatchBytes;
-  return batches == 0 ? 1 : batches;
-}
-
 // Weights from memory, one batch ahead.
 struct MemorySource {
   static constexpr int kUnroll = 4;
+  // Of a batch, this warp takes kUnroll steps from here on.
+  OCTAVO_DEVICE static int32_t FirstStep(int32_t batch, int warp) {
+    return (batch * kWarps + warp) * kUnroll;
+  }
 
   const ProductOperands& o;
   const int warp;
@@ -76,7 +68,7 @@ struct MemorySource {
   OCTAVO_DEVICE void Load(int32_t first_col, int32_t batch) {
     OCTAVO_UNROLL
     for (int i = 0; i < kUnroll; ++i) {
-      const int32_t step = FirstStep<kUnroll>(batch, warp) + i;
+      const int32_t step = FirstStep(batch, warp) + i;
       OCTAVO_UNROLL
       for (int group = 0; group < kGroups; ++group) {
         const int32_t col = first_col + 8 * group + LaneIdx() / 4;
@@ -90,29 +82,22 @@ struct MemorySource {
   }
 };
 
-// Weights through shared memory. A stage is one warp's share of a batch: 512 bytes of each of the
-// tile's rows, as four boxes of 128 bytes that TMA swizzles.
+// Weights through shared memory. A stage is for one warp, the warps in turn: 512 bytes of each of
+// the tile's rows, as four boxes of 128 bytes that TMA swizzles.
 struct RingSource {
-  static constexpr int kUnroll = 8;
+  static constexpr int kStageSteps = 8;
   static constexpr int kBoxBytes = kCols * 128;
-  static constexpr int kBoxes = kUnroll * kStepBytes / 128;
+  static constexpr int kBoxes = kStageSteps * kStepBytes / 128;
   static constexpr int kStageBytes = kBoxes * kBoxBytes;
 
   unsigned char* const buffers;  // 1024-byte aligned
   uint64_t* const full;          // [stages]
   uint64_t* const empty;         // [stages]
-  const int stages;
+  const int stages;              // a multiple of kWarps, so that a buffer is always the same warp's
   const int warp;
   const int32_t stages_per_tile;
   RingPosition ring;  // of this warp's next stage
-
-  // The warp's first stage is its own number in the ring. From one stage to the next it passes over
-  // the others' of the same batch, and at a tile's end over those that the last batch lacks.
-  OCTAVO_DEVICE void Start() { ring.Skip(warp, stages); }
-  OCTAVO_DEVICE bool Has(int32_t batch) const { return batch * kWarps + warp < stages_per_tile; }
-  OCTAVO_DEVICE void Next(int32_t batch, bool last) {
-    ring.Skip(last ? stages_per_tile - batch * kWarps : kWarps, stages);
-  }
+  int32_t next = 0;   // that stage, counted from the current tile's first
 
   OCTAVO_DEVICE void Wait() const { MbarrierWait(full + ring.index, ring.parity); }
   // Steps i and on of the stage.
@@ -172,8 +157,6 @@ struct ColumnOperands {
 
 template <class Source, bool kSigned>
 struct FewTokens {
-  static constexpr int kUnroll = Source::kUnroll;
-
   const ProductOperands& o;
   Shared& shared;
   const int warp;
@@ -225,17 +208,23 @@ struct FewTokens {
       const int slot = PopCount((found & (0u - found)) - 1);
       found &= found - 1;
       const int32_t k = Shuffle(column, slot) - begin;
+      // Masks, not an index: an index would put the weights into memory.
+      uint32_t words[kGroups] = {};
       OCTAVO_UNROLL
       for (int i = 0; i < kSteps; ++i) {
-        if (k / kStepBytes != i || LaneIdx() % 4 != k % kStepBytes / 16) continue;
         OCTAVO_UNROLL
-        for (int group = 0; group < kGroups; ++group) {
-          const Vec16& w = weights.vec[i][group];
-          const uint32_t x0 = w.x[0], x1 = w.x[1], x2 = w.x[2], x3 = w.x[3];  // not by reference
-          const uint32_t low = k % 8 < 4 ? x0 : x1, high = k % 8 < 4 ? x2 : x3;
-          const auto code = static_cast<int8_t>((k % 16 < 8 ? low : high) >> (8 * (k % 4)));
-          shared.picked[half][slot][8 * group + LaneIdx() / 4] = IntToFloat(code);
+        for (int j = 0; j < 4; ++j) {
+          const uint32_t mask = k / kStepBytes == i && k % 16 / 4 == j ? ~0u : 0u;
+          OCTAVO_UNROLL
+          for (int group = 0; group < kGroups; ++group)
+            words[group] |= weights.vec[i][group].x[j] & mask;
         }
+      }
+      if (LaneIdx() % 4 != k % kStepBytes / 16) continue;
+      OCTAVO_UNROLL
+      for (int group = 0; group < kGroups; ++group) {
+        const auto code = static_cast<int8_t>(words[group] >> (8 * (k % 4)));
+        shared.picked[half][slot][8 * group + LaneIdx() / 4] = IntToFloat(code);
       }
     }
   }
@@ -303,31 +292,37 @@ struct FewTokens {
     StoreElement(AddRn(sum, column.bias), o.y, o.y_type, row * o.y_stride + col);
   }
 
-  // Calls body(codes, weights, first step of them in the batch) for this warp's steps of a batch.
+  // Calls body(codes, weights, first step of them) for this warp's steps of a tile.
   template <class Body>
-  OCTAVO_DEVICE void MultiplyBatch(MemorySource& memory, int32_t first_col, int32_t batch,
-                                   bool last, Body&& body) const {
-    const auto codes =
-        LoadCodes<MemorySource::kUnroll>(FirstStep<MemorySource::kUnroll>(batch, warp));
-    const Weights<MemorySource::kUnroll> weights = memory.ahead;
-    memory.Load(last ? first_col + GridX() * kCols : first_col, last ? 0 : batch + 1);
-    body(codes, weights, 0);
+  OCTAVO_DEVICE void ForSteps(MemorySource& memory, int32_t first_col, Body&& body) const {
+    constexpr int kUnroll = MemorySource::kUnroll;
+    constexpr int32_t kBatchBytes = kWarps * kUnroll * kStepBytes;
+    const int32_t batches = o.code_stride == 0 ? 1 : (o.code_stride - 1) / kBatchBytes + 1;
+    for (int32_t batch = 0; batch < batches; ++batch) {
+      const int32_t step = MemorySource::FirstStep(batch, warp);
+      const Codes<kUnroll> codes = LoadCodes<kUnroll>(step);
+      const Weights<kUnroll> weights = memory.ahead;
+      const bool last = batch + 1 == batches;
+      memory.Load(last ? first_col + GridX() * kCols : first_col, last ? 0 : batch + 1);
+      body(codes, weights, step);
+    }
   }
   template <class Body>
-  OCTAVO_DEVICE void MultiplyBatch(RingSource& ring, int32_t, int32_t batch, bool last,
-                                   Body&& body) const {
-    constexpr int kSteps = RingSource::kUnroll / 2;  // as many as registers hold
-    if (ring.Has(batch)) {
-      const int32_t first_step = FirstStep<RingSource::kUnroll>(batch, warp);
-      auto codes = LoadCodes<kSteps>(first_step);
-      ring.Wait();
-      body(codes, ring.Load<kSteps>(0), 0);
-      codes = LoadCodes<kSteps>(first_step + kSteps);
-      const Weights<kSteps> weights = ring.Load<kSteps>(kSteps);
-      ring.Release();
-      body(codes, weights, kSteps);
+  OCTAVO_DEVICE void ForSteps(RingSource& source, int32_t, Body&& body) const {
+    constexpr int kSteps = RingSource::kStageSteps / 2;  // as many as registers hold
+    int32_t stage = source.next;
+    for (; stage < source.stages_per_tile; stage += kWarps) {
+      const int32_t step = stage * RingSource::kStageSteps;
+      Codes<kSteps> codes = LoadCodes<kSteps>(step);
+      source.Wait();
+      body(codes, source.Load<kSteps>(0), step);
+      codes = LoadCodes<kSteps>(step + kSteps);
+      const Weights<kSteps> weights = source.Load<kSteps>(kSteps);
+      source.Release();
+      body(codes, weights, step + kSteps);
+      source.ring.Skip(kWarps, source.stages);
     }
-    ring.Next(batch, last);
+    source.next = stage - source.stages_per_tile;
   }
 
   // All tiles of this block, whose first weights are under way.
@@ -348,21 +343,16 @@ struct FewTokens {
     const int32_t x_zero_point = finishes ? o.x_zero_point[row] : 0;
     const int32_t x_code_sum = finishes ? o.x_code_sum[row] : 0;
 
-    const int32_t batches = BatchesOf<kUnroll>(o);
     int half = 0;
     ColumnOperands columns;
     if (finishes) columns = LoadColumn(BlockX() * kCols + ThreadIdx() % kCols);
     for (int32_t first_col = BlockX() * kCols; first_col < o.out_features;
          first_col += GridX() * kCols) {
       int32_t acc[kGroups][4] = {};
-      for (int32_t batch = 0; batch < batches; ++batch) {
-        const int32_t first_step = FirstStep<kUnroll>(batch, warp);
-        MultiplyBatch(source, first_col, batch, batch + 1 == batches,
-                      [&](const auto& codes, const auto& weights, int step) {
-                        Multiply(codes, weights, acc);
-                        if (picked != 0) Pick(first_step + step, weights, column, half);
-                      });
-      }
+      ForSteps(source, first_col, [&](const auto& codes, const auto& weights, int32_t step) {
+        Multiply(codes, weights, acc);
+        if (picked != 0) Pick(step, weights, column, half);
+      });
       StorePartials(half, acc);
       SyncMultiplying();
       const int32_t col = first_col + ThreadIdx() % kCols;
@@ -399,15 +389,16 @@ constexpr int kRingThreads = kThreads + 32;
 OCTAVO_DEVICE RingSource MakeRing(const ProductOperands& o, int stages, int warp) {
   uint64_t* const barriers =
       reinterpret_cast<uint64_t*>(SharedMemory() + stages * RingSource::kStageBytes);
-  constexpr int32_t kStageSteps = RingSource::kUnroll * kStepBytes;
+  constexpr int32_t kStageColumns = RingSource::kStageSteps * kStepBytes;
   RingSource ring{SharedMemory(),
                   barriers,
                   barriers + stages,
                   stages,
                   warp,
-                  (o.code_stride + kStageSteps - 1) / kStageSteps,
-                  {}};
-  ring.Start();
+                  (o.code_stride - 1) / kStageColumns + 1,
+                  {},
+                  warp};
+  ring.ring.Skip(warp, stages);
   return ring;
 }
 OCTAVO_HOST_DEVICE int32_t SharedOffset(int stages) {
@@ -510,11 +501,11 @@ uint32_t GridOf(const ProductOperands& o, int32_t at_once) {
 // Few stages leave room for the activations in L1; many hold weights that come early.
 LaunchConfig RingConfig(const ProductOperands& o, const DeviceTraits& device, int64_t extra_bytes,
                         int* stages) {
-  *stages = o.tokens <= kMaxQuantizedRows ? 20 : 12;
+  *stages = o.tokens <= kMaxQuantizedRows ? 3 * kWarps : 2 * kWarps;
   const auto bytes = [&] {
     return SharedOffset(*stages) + static_cast<int64_t>(sizeof(Shared)) + extra_bytes;
   };
-  while (*stages > 2 && bytes() > device.shared_bytes_per_block) --*stages;
+  while (*stages > kWarps && bytes() > device.shared_bytes_per_block) *stages -= kWarps;
   LaunchConfig config;
   config.grid_x = GridOf(o, device.multiprocessors);
   config.threads = kRingThreads;

@@ -116,7 +116,7 @@ struct Tile {
     }
     float value[kRowFragments][kGroups][4];
     for_fragments([&](int f) { ScaleByRow(o, columns, rows[f], warp_col, acc[f], value[f]); });
-    const SidePlan plan = MakeSidePlan(o);
+    const SidePlan plan = MakeSidePlan(o, *o.num_outlier_columns);
     const Side side{shared};
     for (int32_t i = 0; i < plan.chunks; ++i) {
       if (i == plan.outlier_chunks)

@@ -209,7 +209,7 @@ struct Block {
     Release(previous);
   }
 
-  OCTAVO_DEVICE void Finish(const SidePlan& plan, int tile_row, int32_t first_row,
+  OCTAVO_DEVICE void Finish(int32_t num_outliers, int tile_row, int32_t first_row,
                             int32_t first_col, const RowOperands (&rows)[2],
                             const typename S::Columns& columns, RingPosition& side_ring,
                             const int32_t (&acc)[kTileCols / 2]) const {
@@ -218,6 +218,7 @@ struct Block {
       StoreAcc<kGroups>(o, columns, rows, first_row, first_col, tile_row, 0, acc);
       return;
     }
+    const SidePlan plan = MakeSidePlan(o, num_outliers);
     float value[kGroups][4];
     ScaleByRow(o, columns, rows, 0, acc, value);
     for (int32_t i = 0; i < plan.chunks; ++i) {
@@ -235,7 +236,7 @@ struct Block {
   }
 
   template <bool kSigned>
-  OCTAVO_DEVICE void MultiplyTiles(const SidePlan& plan, int warp) const {
+  OCTAVO_DEVICE void MultiplyTiles(int32_t num_outliers, int warp) const {
     RingPosition ring, columns_ring, side_ring;
     ForTiles([&](int32_t first_row, int32_t first_col) {
       int32_t acc[kTileCols / 2];
@@ -245,18 +246,14 @@ struct Block {
       const RowOperands rows[2] = {LoadRow(o, row), LoadRow(o, row + 8)};  // long before their use
       Multiply<kSigned>(warp / 4, ring, acc);
       MbarrierWait(columns_full(columns_ring.index), columns_ring.parity);
-      Finish(plan, 16 * warp, first_row, first_col, rows, columns(columns_ring.index), side_ring,
-             acc);
+      Finish(num_outliers, 16 * warp, first_row, first_col, rows, columns(columns_ring.index),
+             side_ring, acc);
       WarpSync();
       if (LaneIdx() == 0) MbarrierArrive(columns_empty(columns_ring.index));
       columns_ring.Advance(kNumSideBuffers);
     });
   }
 };
-
-OCTAVO_DEVICE SidePlan PlanOf(const ProductOperands& o) {
-  return o.raw_acc != nullptr ? SidePlan() : MakeSidePlan(o);
-}
 
 template <int kTileCols, bool kSigned>
 OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 1)
@@ -278,12 +275,13 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 1)
       WarpSync();
     } else {
       WaitForPreviousKernel();
-      block.Gather(PlanOf(o), ThreadIdx() - 32);
+      block.Gather(o.raw_acc != nullptr ? SidePlan() : MakeSidePlan(o, *o.num_outlier_columns),
+                   ThreadIdx() - 32);
     }
   } else {
     RegistersIncrease<kMultiplyingRegisters>();
     WaitForPreviousKernel();
-    block.template MultiplyTiles<kSigned>(PlanOf(o), warp - 4);
+    block.template MultiplyTiles<kSigned>(*o.num_outlier_columns, warp - 4);
   }
   // No block leaves while another one may still write to its shared memory.
   ClusterSync();

@@ -79,12 +79,11 @@ struct SidePlan {
   }
 };
 
-// Reads the number of outlier columns: after WaitForPreviousKernel.
-OCTAVO_DEVICE SidePlan MakeSidePlan(const ProductOperands& o) {
+OCTAVO_DEVICE SidePlan MakeSidePlan(const ProductOperands& o, int32_t num_outliers) {
   SidePlan plan;
   plan.by_entry = o.by_entry;
   plan.columns = o.by_entry ? kEntryColumns : kTermColumns;
-  plan.num_outliers = *o.num_outlier_columns;
+  plan.num_outliers = num_outliers;
   plan.num_kept = o.num_kept;
   if (!o.by_entry) {
     plan.outlier_terms = TermsOf(o.x_type, o.x_type, true);
