@@ -20,10 +20,7 @@ import sys
 from collections import defaultdict
 
 SKIPPED = 77
-# Kernel by kernel, its instruction: IMMA is mma.sync's, IGMMA wgmma's.
-INSTRUCTIONS = {"FewTokensKernel": "IMMA", "QuantizeFewTokensKernel": "IMMA", "ProductMmaKernel": "IMMA",
-                "ProductWgmmaKernel": "IGMMA"}
-HOT = set(INSTRUCTIONS) | {"EncodeRowsKernel", "QuantizeFewKernel", "FindOutliersKernel"}
+PRODUCT = re.compile(r"[A-Za-z]*(FewTokens|Product)[A-Za-z]*Kernel")
 
 
 def kernel_name(symbol):
@@ -32,11 +29,26 @@ def kernel_name(symbol):
     return found[1] if found else symbol
 
 
+def instruction(kernel):
+    """What multiplies int8 on tensor cores: wgmma's or mma.sync's."""
+    return "IGMMA" if "Wgmma" in kernel else "IMMA"
+
+
+def runs_on(symbol, architecture):
+    """A kernel that is given tensor maps is launched where there is TMA; code for older chips is a stub."""
+    return "CUtensorMap" not in symbol or int(re.search(r"\d+", architecture)[0]) >= 90
+
+
+def is_hot(symbol):
+    """Not rows so long that acc leaves int32, and not activations in 32 bit, which models do not have."""
+    return "DeepRows" not in kernel_name(symbol) and "6SingleE" not in symbol
+
+
 def wanted(architectures):
-    """Architectures with machine code -> the kernels to be found there. wgmma's file is built for sm_90a and nothing else."""
+    """Architectures with machine code -> kernels that must be there. wgmma's file is built for sm_90a and nothing else."""
     names = {"sm_" + entry.removesuffix("-real") for entry in architectures.split(",") if not entry.endswith("-virtual")}
     common = {name for name in names if name != "sm_90a"} or names
-    kernels = {name: {k for k in INSTRUCTIONS if INSTRUCTIONS[k] == "IMMA"} for name in common}
+    kernels = {name: {"FewTokensKernel", "ProductMmaKernel"} for name in common}
     if "sm_90a" in names:
         kernels.setdefault("sm_90a", set()).add("ProductWgmmaKernel")
     return kernels
@@ -58,8 +70,7 @@ def check_spills(architectures, objects):
                 kernel = kernel_name(symbol)
                 found[architecture].add(kernel)
                 count += 1
-                # Activations in 32 bit are not what models have.
-                if kernel in HOT and "6SingleE" not in symbol and spill.groups() != ("0", "0"):
+                if is_hot(symbol) and spill.groups() != ("0", "0"):
                     faults.append(f"{architecture} {symbol}: {spill[0]}")
                 symbol = None
     print(f"{count} kernels for {', '.join(sorted(found))}")
@@ -84,23 +95,26 @@ def check_instructions(architectures, library, folders):
     def run(*arguments):
         return subprocess.run([cuobjdump, *arguments, library], check=True, capture_output=True, text=True, env=env).stdout
 
-    symbols = {s for s in re.findall(r"Function (\S+):", run("--dump-resource-usage")) if kernel_name(s) in INSTRUCTIONS}
-    found, faults, architecture, symbol = defaultdict(set), [], None, None
-    lines = defaultdict(list)
+    symbols = {s for s in re.findall(r"Function (\S+):", run("--dump-resource-usage")) if PRODUCT.fullmatch(kernel_name(s))}
+    steps, architecture, symbol = defaultdict(list), None, None
     for line in run("--dump-sass", "--function", ",".join(sorted(symbols))).splitlines():
         if header := re.match(r"arch = (\S+)", line):
             architecture = header[1]
         elif header := re.match(r"\s*Function : (\S+)", line):
             symbol = header[1]
-        elif symbol and (step := re.search(r"/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)\.?(\S*)", line)):
-            lines[architecture, symbol].append(step.groups())
-    for (architecture, symbol), steps in sorted(lines.items()):
+        elif symbol and (step := re.search(r"/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9._x]*)", line)):
+            steps[architecture, symbol].append(step[1])
+
+    found, faults = defaultdict(set), []
+    for (architecture, symbol), names in sorted(steps.items()):
+        if not runs_on(symbol, architecture):
+            continue
         kernel = kernel_name(symbol)
-        kinds = {f"{name}.{kind}" for name, kind in steps if name == INSTRUCTIONS[kernel] and ".S8" in f".{kind}"}
-        print(f"{architecture} {kernel}: {len(steps)} instructions, {', '.join(sorted(kinds)) or 'no int8 product'}")
         found[architecture].add(kernel)
+        kinds = sorted({name for name in names if name.startswith(instruction(kernel) + ".") and ".S8" in name})
+        print(f"{architecture} {kernel}: {len(names)} instructions, {', '.join(kinds) or 'no int8 product'}")
         if not kinds:
-            faults.append(f"{architecture} {symbol}: no {INSTRUCTIONS[kernel]} of int8")
+            faults.append(f"{architecture} {symbol}: no {instruction(kernel)} of int8")
     return faults + missing(architectures, found)
 
 
