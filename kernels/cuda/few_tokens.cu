@@ -552,9 +552,11 @@ CudaStatus LaunchFewTokens(const ProductOperands& o, const DeviceTraits& device,
 }
 
 bool FewTokensCanQuantize(const QuantizeCall& call, const DeviceTraits& device) {
+  const Encoding e = EncodingOf(call);
   return HasTma(device) && call.x.tokens <= kMaxQuantizedRows && call.x.in_features > 0 &&
-         !call.options.via_fp16 && call.options.range_over == kernels::RangeOver::kRow &&
-         QuantizedBytes(EncodingOf(call)) <= kMaxQuantizedBytes;
+         e.rows.aligned && !call.options.via_fp16 &&
+         call.options.range_over == kernels::RangeOver::kRow &&
+         QuantizedBytes(e) <= kMaxQuantizedBytes;
 }
 
 CudaStatus LaunchQuantizeFewTokens(const QuantizeCall& call, const ProductOperands& o,
@@ -569,13 +571,13 @@ CudaStatus LaunchQuantizeFewTokens(const QuantizeCall& call, const ProductOperan
       o, device, static_cast<int64_t>(sizeof(OwnActivations)) + QuantizedBytes(e), &stages);
   switch (call.x.type) {
     case ElementType::kFloat16:
-      return LaunchWithQuantization<Half>(config, map, o, e, stages, stream);
+      return LaunchWithQuantization<Aligned<Half>>(config, map, o, e, stages, stream);
     case ElementType::kBFloat16:
-      return LaunchWithQuantization<BFloat>(config, map, o, e, stages, stream);
+      return LaunchWithQuantization<Aligned<BFloat>>(config, map, o, e, stages, stream);
     case ElementType::kFloat32:
       break;
   }
-  return LaunchWithQuantization<Single>(config, map, o, e, stages, stream);
+  return LaunchWithQuantization<Aligned<Single>>(config, map, o, e, stages, stream);
 }
 
 }  // namespace octavo::cuda

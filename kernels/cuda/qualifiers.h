@@ -11,7 +11,6 @@
 #define OCTAVO_LAUNCH_BOUNDS(threads, min_blocks) __launch_bounds__(threads, min_blocks)
 #define OCTAVO_GRID_CONSTANT __grid_constant__
 #define OCTAVO_DEVICE __device__ __forceinline__
-#define OCTAVO_DEVICE_CALL __device__ __noinline__
 #define OCTAVO_HOST_DEVICE __host__ __device__ __forceinline__
 #define OCTAVO_UNROLL _Pragma("unroll")
 #define OCTAVO_PRAGMA(text) _Pragma(#text)
@@ -23,7 +22,6 @@
 #define OCTAVO_LAUNCH_BOUNDS(threads, min_blocks)
 #define OCTAVO_GRID_CONSTANT
 #define OCTAVO_DEVICE [[maybe_unused]] inline
-#define OCTAVO_DEVICE_CALL [[maybe_unused]]
 #define OCTAVO_HOST_DEVICE [[maybe_unused]] inline
 #define OCTAVO_UNROLL
 #define OCTAVO_UNROLL_BY(count)

@@ -135,7 +135,8 @@ Rows RowsOf(const QuantizeCall& call) {
   rows.in_features = static_cast<int32_t>(call.x.in_features);
   rows.threshold = call.threshold;
   rows.aligned = reinterpret_cast<uintptr_t>(call.x.data) % 16 == 0 &&
-                 call.x.row_stride * kernels::ElementBytes(call.x.type) % 16 == 0;
+                 call.x.row_stride * kernels::ElementBytes(call.x.type) % 16 == 0 &&
+                 call.x.in_features % 8 == 0;
   return rows;
 }
 
@@ -198,7 +199,8 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
   if constexpr (!std::is_same_v<Type, Half>) {  // fp16 is seen as it is
     if (call.options.via_fp16) return Run<Type, true>(call, stream);
   }
-  return Run<Type, false>(call, stream);
+  return RowsOf(call).aligned ? Run<Aligned<Type>, false>(call, stream)
+                              : Run<Type, false>(call, stream);
 }
 
 // Parts of the rows in the search: enough blocks to fill a device, few enough that putting their

@@ -26,13 +26,15 @@ struct Rows {
   int32_t tokens = 0;
   int32_t in_features = 0;
   float threshold = 0;
-  bool aligned = false;  // 16-byte loads are possible
+  bool aligned = false;  // for Aligned types
 };
 
 // ---- Eight columns of a row ---------------------------------------------------------------------
 
+// Whether rows stand at multiples of 16 bytes and have whole octets: Aligned<Half> and so on.
 struct Half {
   using Bits = uint16_t;
+  static constexpr bool kAligned = false;
   static constexpr bool kIsHalf = true;
   OCTAVO_DEVICE static float Widen(uint32_t bits) {
     return HalfToFloat(static_cast<uint16_t>(bits));
@@ -40,6 +42,7 @@ struct Half {
 };
 struct BFloat {
   using Bits = uint16_t;
+  static constexpr bool kAligned = false;
   static constexpr bool kIsHalf = false;
   OCTAVO_DEVICE static float Widen(uint32_t bits) {
     return BFloat16ToFloat(static_cast<uint16_t>(bits));
@@ -47,7 +50,12 @@ struct BFloat {
 };
 struct Single {
   using Bits = uint32_t;
+  static constexpr bool kAligned = false;
   OCTAVO_DEVICE static float Widen(uint32_t bits) { return BitsFloat(bits); }
+};
+template <class Type>
+struct Aligned : Type {
+  static constexpr bool kAligned = true;
 };
 template <class Type>
 inline constexpr bool kIs16Bit = sizeof(typename Type::Bits) == 2;
@@ -83,36 +91,30 @@ struct Octet {
   }
 };
 
-// An octet that no 16-byte load reaches; columns from in_features on are 0. Rare, so not inline.
-template <class Type>
-OCTAVO_DEVICE_CALL Octet<Type> LoadOctetByElements(const typename Type::Bits* source,
-                                                   int32_t count) {
-  Octet<Type> octet = {};
-  OCTAVO_UNROLL
-  for (int i = 0; i < 8; ++i) {
-    if (i >= count) continue;
-    const uint32_t bits = source[i];
-    if constexpr (kIs16Bit<Type>) {
-      octet.words[i / 2] |= bits << (16 * (i % 2));
-    } else {
-      octet.words[i] = bits;
-    }
-  }
-  return octet;
-}
-
+// Columns from in_features on are 0.
 template <class Type>
 OCTAVO_DEVICE Octet<Type> LoadOctet(const Rows& rows, int32_t row, int32_t column) {
   using Bits = typename Type::Bits;
   const Bits* const source = static_cast<const Bits*>(rows.x) + row * rows.x_stride + column;
-  if (!rows.aligned || column + 8 > rows.in_features)
-    return LoadOctetByElements<Type>(source, rows.in_features - column);
-  Octet<Type> octet;
-  OCTAVO_UNROLL
-  for (int i = 0; i < Octet<Type>::kWords; i += 4) {
-    const Vec16 vec = Load16(reinterpret_cast<const uint32_t*>(source) + i);
+  Octet<Type> octet = {};
+  if constexpr (Type::kAligned) {
+    if (column >= rows.in_features) return octet;
     OCTAVO_UNROLL
-    for (int j = 0; j < 4; ++j) octet.words[i + j] = vec.x[j];
+    for (int i = 0; i < Octet<Type>::kWords; i += 4) {
+      const Vec16 vec = Load16(reinterpret_cast<const uint32_t*>(source) + i);
+      OCTAVO_UNROLL
+      for (int j = 0; j < 4; ++j) octet.words[i + j] = vec.x[j];
+    }
+  } else {
+    OCTAVO_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      const uint32_t bits = column + i < rows.in_features ? source[i] : 0;
+      if constexpr (kIs16Bit<Type>) {
+        octet.words[i / 2] |= bits << (16 * (i % 2));
+      } else {
+        octet.words[i] = bits;
+      }
+    }
   }
   return octet;
 }
@@ -213,9 +215,23 @@ Encoding EncodingOf(const QuantizeCall& call);
 // Every row searched by this block; a byte of the mask for eight columns. The caller synchronizes.
 template <class Type, bool kViaHalf>
 OCTAVO_DEVICE void FindInRows(const Encoding& e, uint8_t* mask, int threads) {
-  for (int32_t index = ThreadIdx(); index < e.part_bytes; index += threads) {
-    mask[index] =
-        static_cast<uint8_t>(FindInOctet<Type, kViaHalf>(e.rows, 8 * index, 0, e.rows.tokens, 1));
+  constexpr int kInFlight = 4;
+  for (int32_t first = ThreadIdx(); first < e.part_bytes; first += kInFlight * threads) {
+    Magnitudes<Type, kViaHalf> magnitudes[kInFlight];
+    for (int32_t row = 0; row < e.rows.tokens; ++row) {
+      OCTAVO_UNROLL
+      for (int i = 0; i < kInFlight; ++i) {
+        const int32_t index = first + i * threads;
+        if (index < e.part_bytes)
+          magnitudes[i].Add(LoadOctet<Type>(e.rows, row, 8 * index), e.rows.threshold);
+      }
+    }
+    OCTAVO_UNROLL
+    for (int i = 0; i < kInFlight; ++i) {
+      const int32_t index = first + i * threads;
+      if (index < e.part_bytes)
+        mask[index] = static_cast<uint8_t>(magnitudes[i].Outliers(e.rows.threshold));
+    }
   }
 }
 
@@ -280,8 +296,9 @@ OCTAVO_DEVICE void ListOutlierColumns(const Encoding& e, const uint8_t* mask) {
       if (lane >= 0) before += other;
     }
     int32_t position = count + before - PopCount(word);
-    for (int i = 0; i < 32; ++i) {
-      if ((word >> i) & 1u) e.outlier_columns[position++] = 32 * index + i;
+    for (; word != 0; word &= word - 1) {
+      const int bit = PopCount((word & (0u - word)) - 1);
+      e.outlier_columns[position++] = 32 * index + bit;
     }
     count += Shuffle(before, 31);
   }

@@ -2,6 +2,7 @@
 // What users compare is `octavo bench --device cuda` and tests/gpu/bench_peers.py.
 //
 //   octavo_cuda_kernels_bench [quantize] [few] [tiles] [forward]     all of them without arguments
+//   octavo_cuda_kernels_bench profile                                a few calls, for a profiler
 //
 // Times are medians of graph replays; weights rotate through more memory than the L2 cache holds.
 #include <cuda_runtime_api.h>
@@ -161,6 +162,12 @@ void BenchQuantize(const Machine& m) {
   }
 }
 
+// For a profiler: a few calls of one shape.
+void ProfileQuantize(const Machine& m) {
+  for (int i = 0; i < 3; ++i) QuantizeOnce(m, {4096, 0, 4096});
+  Check(cudaStreamSynchronize(m.stream), "quantize");
+}
+
 void BenchFew(const Machine& m) {
   std::printf("\nfew tokens                   us  weights GB/s\n");
   for (const auto& [out, in] :
@@ -267,6 +274,10 @@ int Main(int argc, char** argv) {
     return 1;
   }
   const Machine m = Prepare();
+  if (argc == 2 && std::string(argv[1]) == "profile") {
+    ProfileQuantize(m);
+    return 0;
+  }
   if (wanted("quantize")) BenchQuantize(m);
   if (wanted("few")) BenchFew(m);
   if (wanted("tiles")) BenchTiles(m);
