@@ -474,9 +474,8 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kRingThreads, 1)
   WaitForPreviousKernel();
   FindInRows<Type, false>(e, mask, kThreads);
   SyncMultiplying();
-  const int32_t first_warp = warp / e.row_warps * e.row_warps;
-  const Team team{e.row_warps, first_warp, warp, ThreadIdx() - 32 * first_warp, own.scratch};
-  const int32_t row = first_warp / e.row_warps;
+  const Team team = Team::Make(e.row_warps, warp, own.scratch);
+  const int32_t row = team.index();
   RowEncoder<Type, false>{e, team, mask}.Run(row, row < e.rows.tokens);
   if (warp == kWarps - 1) ListOutlierColumns(e, mask);
   SyncMultiplying();

@@ -23,9 +23,12 @@ constexpr int kInstructionBytes = 32;
 constexpr int kThreads = 384;
 constexpr int kMultiplyingWarps = 8;
 constexpr int kGatherThreads = 96;
-// 65,536 registers: 128 threads that serve and 256 that multiply.
-constexpr int kServingRegisters = 72;
-constexpr int kMultiplyingRegisters = 216;
+// Of the registers that a block is launched with, 168 for each thread, a warp group that serves gives
+// up some to those that multiply. Asking for more than there are would wait for ever.
+constexpr int kLaunchedRegisters = 168;
+constexpr int kServingRegisters = 104;
+constexpr int kMultiplyingRegisters = 200;
+static_assert(kServingRegisters + 2 * kMultiplyingRegisters <= 3 * kLaunchedRegisters);
 constexpr int kNumSideBuffers = 2;
 constexpr int kMaxCluster = 2;  // a cluster has one block or two
 // Tiles that are worked on at the same time lie in a band of so many rows of tiles, so that both
@@ -161,8 +164,8 @@ struct Block {
       columns_ring.Advance(kNumSideBuffers);
       for (int32_t i = 0; i < plan.chunks; ++i) {
         MbarrierWait(side_empty(side_ring.index), side_ring.parity ^ 1u);
-        FillChunk(o, plan.at(i), first_row, first_col, side(side_ring.index), thread,
-                  kGatherThreads);
+        FillChunk<kGatherThreads>(o, plan.at(i), first_row, first_col, side(side_ring.index),
+                                  thread);
         MbarrierArrive(side_full(side_ring.index));
         side_ring.Advance(kNumSideBuffers);
       }

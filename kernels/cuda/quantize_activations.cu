@@ -21,6 +21,7 @@ constexpr int kFindThreads = kFindOctets * kFindGroups;
 constexpr int32_t kMaxParts = 32;
 constexpr int kEncodeWarps = 8;
 constexpr int kEncodeThreads = 32 * kEncodeWarps;
+constexpr int kEncodeBlocks = 4;  // of a multiprocessor
 constexpr int kFewWarps = kMaxTeamWarps;
 // Up to here one launch is the faster one: every block reads all of X.
 constexpr int32_t kMaxFewRows = 16;
@@ -54,13 +55,13 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kFindThreads, 1)
 // Blocks 0 .. row_blocks - 1 take as many rows at a time as they have teams; one more lists the
 // outlier columns.
 template <class Type, bool kViaHalf>
-OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 3) EncodeRowsKernel(Encoding e) {
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, kEncodeBlocks)
+    EncodeRowsKernel(Encoding e) {
   AllowNextKernel();
   float* const scratch = reinterpret_cast<float*>(SharedMemory());
   uint8_t* const shared_mask = SharedMemory() + kTeamScratchBytes;
-  const int32_t warp = WarpIdx();
-  const int32_t teams = kEncodeWarps / e.row_warps, first_warp = warp / e.row_warps * e.row_warps;
-  const Team team{e.row_warps, first_warp, warp, ThreadIdx() - 32 * first_warp, scratch};
+  const int32_t warp = WarpIdx(), teams = kEncodeWarps / e.row_warps;
+  const Team team = Team::Make(e.row_warps, warp, scratch);
   WaitForPreviousKernel();
   if (e.shared_mask) CombineParts(e, shared_mask, kEncodeThreads);
   const uint8_t* const mask = e.shared_mask ? shared_mask : e.parts;
@@ -71,7 +72,7 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 3) EncodeRowsKernel(Enco
   const RowEncoder<Type, kViaHalf> encoder{e, team, mask};
   const int64_t stride = int64_t{e.row_blocks} * teams;
   for (int64_t begin = int64_t{BlockX()} * teams; begin < e.rows.tokens; begin += stride) {
-    const int64_t row = begin + first_warp / e.row_warps;
+    const int64_t row = begin + team.index();
     encoder.Run(static_cast<int32_t>(row), row < e.rows.tokens);
   }
 }
@@ -88,7 +89,7 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(32 * kFewWarps, 1) QuantizeFewKernel(Enc
   FindInRows<Type, kViaHalf>(e, mask, 32 * kFewWarps);
   BlockSync();
   if (BlockX() < e.rows.tokens) {
-    const Team team{kFewWarps, 0, warp, ThreadIdx(), scratch};
+    const Team team = Team::Make(kFewWarps, warp, scratch);
     RowEncoder<Type, kViaHalf>{e, team, mask}.Run(BlockX(), true);
   } else if (warp == 0) {
     ListOutlierColumns(e, mask);
@@ -105,8 +106,7 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 1)
     lo = MinF(lo, range_lo[row]);
     hi = MaxF(hi, range_hi[row]);
   }
-  const Team team{kEncodeWarps, 0, WarpIdx(), ThreadIdx(),
-                  reinterpret_cast<float*>(SharedMemory())};
+  const Team team = Team::Make(kEncodeWarps, WarpIdx(), reinterpret_cast<float*>(SharedMemory()));
   team.ReduceRange(&lo, &hi);
   for (int32_t row = ThreadIdx(); row < tokens; row += kEncodeThreads) {
     range_lo[row] = lo;
@@ -116,12 +116,12 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 1)
 
 // ---- Host ---------------------------------------------------------------------------------------
 
-// Warps for each row: so many that a thread has four octets; more where rows are too few to fill
-// the device.
+// Warps for each row: one, which has no one to wait for; more where rows are too few to fill the
+// device.
 int32_t RowWarps(int32_t num_octets, int32_t tokens, int32_t multiprocessors) {
+  const int64_t device_warps = int64_t{kEncodeBlocks} * kEncodeWarps * multiprocessors;
   int32_t warps = 1;
-  while (warps < kEncodeWarps && num_octets > 4 * 32 * warps) warps *= 2;
-  while (warps < kEncodeWarps && int64_t{tokens} * warps < 16 * multiprocessors &&
+  while (warps < kEncodeWarps && 2 * int64_t{tokens} * warps <= device_warps &&
          num_octets > 32 * warps)
     warps *= 2;
   return warps;
@@ -170,7 +170,7 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
   }
   e.row_warps = RowWarps(e.part_bytes, rows.tokens, call.multiprocessors);
   const int32_t teams = kEncodeWarps / e.row_warps;
-  e.row_blocks = std::min((rows.tokens + teams - 1) / teams, 3 * call.multiprocessors);
+  e.row_blocks = std::min((rows.tokens + teams - 1) / teams, kEncodeBlocks * call.multiprocessors);
   LaunchConfig config;
   config.grid_x = static_cast<uint32_t>(e.row_blocks + 1);
   config.threads = kEncodeThreads;

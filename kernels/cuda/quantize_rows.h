@@ -213,24 +213,40 @@ struct Encoding {
 Encoding EncodingOf(const QuantizeCall& call);
 
 // Every row searched by this block; a byte of the mask for eight columns. The caller synchronizes.
+// Loads are under way together: of several octets where there is one row, else of several rows.
 template <class Type, bool kViaHalf>
 OCTAVO_DEVICE void FindInRows(const Encoding& e, uint8_t* mask, int threads) {
-  constexpr int kInFlight = 4;
-  for (int32_t first = ThreadIdx(); first < e.part_bytes; first += kInFlight * threads) {
-    Magnitudes<Type, kViaHalf> magnitudes[kInFlight];
-    for (int32_t row = 0; row < e.rows.tokens; ++row) {
-      OCTAVO_UNROLL
-      for (int i = 0; i < kInFlight; ++i) {
-        const int32_t index = first + i * threads;
-        if (index < e.part_bytes)
-          magnitudes[i].Add(LoadOctet<Type>(e.rows, row, 8 * index), e.rows.threshold);
+  const auto note = [&](int32_t index, const Magnitudes<Type, kViaHalf>& magnitudes) {
+    mask[index] = static_cast<uint8_t>(magnitudes.Outliers(e.rows.threshold));
+  };
+  if (e.rows.tokens > 1) {
+    for (int32_t index = ThreadIdx(); index < e.part_bytes; index += threads) {
+      Magnitudes<Type, kViaHalf> magnitudes;
+      for (int32_t row = 0; row < e.rows.tokens; row += kRowsInFlight) {
+        Octet<Type> octets[kRowsInFlight] = {};
+        OCTAVO_UNROLL
+        for (int i = 0; i < kRowsInFlight; ++i) {
+          if (row + i < e.rows.tokens) octets[i] = LoadOctet<Type>(e.rows, row + i, 8 * index);
+        }
+        OCTAVO_UNROLL
+        for (int i = 0; i < kRowsInFlight; ++i) magnitudes.Add(octets[i], e.rows.threshold);
       }
+      note(index, magnitudes);
+    }
+    return;
+  }
+  for (int32_t first = ThreadIdx(); first < e.part_bytes; first += kRowsInFlight * threads) {
+    Octet<Type> octets[kRowsInFlight] = {};
+    OCTAVO_UNROLL
+    for (int i = 0; i < kRowsInFlight; ++i) {
+      const int32_t index = first + i * threads;
+      if (index < e.part_bytes) octets[i] = LoadOctet<Type>(e.rows, 0, 8 * index);
     }
     OCTAVO_UNROLL
-    for (int i = 0; i < kInFlight; ++i) {
-      const int32_t index = first + i * threads;
-      if (index < e.part_bytes)
-        mask[index] = static_cast<uint8_t>(magnitudes[i].Outliers(e.rows.threshold));
+    for (int i = 0; i < kRowsInFlight; ++i) {
+      Magnitudes<Type, kViaHalf> magnitudes;
+      magnitudes.Add(octets[i], e.rows.threshold);
+      if (first + i * threads < e.part_bytes) note(first + i * threads, magnitudes);
     }
   }
 }
@@ -311,9 +327,16 @@ struct Team {
   int32_t first_warp;  // in the block
   int32_t warp;        // this one, in the block
   int32_t lane;        // 0 .. 32 * warps - 1
+  int32_t barrier;     // its named barrier
   float* scratch;      // [2 * warps of the block], two for each warp
 
-  OCTAVO_DEVICE void Sync() const { NamedSync(1 + first_warp / warps, 32 * warps); }
+  // The team of this warp, where every team of the block has so many warps.
+  OCTAVO_DEVICE static Team Make(int32_t warps, int32_t warp, float* scratch) {
+    const int32_t index = warp / warps;
+    return {warps, index * warps, warp, ThreadIdx() - 32 * index * warps, 1 + index, scratch};
+  }
+  OCTAVO_DEVICE int32_t index() const { return barrier - 1; }
+  OCTAVO_DEVICE void Sync() const { NamedSync(barrier, 32 * warps); }
 
   // Over the team, whose threads all call it: lo becomes the smallest, hi the largest.
   OCTAVO_DEVICE void ReduceRange(float* lo, float* hi) const {

@@ -191,38 +191,62 @@ OCTAVO_DEVICE void StoreTerms(const float (&value)[8], bool half, int32_t term, 
 OCTAVO_DEVICE bool IsFinite(float value) { return (FloatBits(value) & 0x7f800000u) != 0x7f800000u; }
 
 // Fills a buffer with the chunk of the tile whose first row and output feature are given; `thread`
-// of `threads` threads. The caller synchronizes.
-template <int kRows, int kCols>
+// of kThreads threads. The caller synchronizes. A thread's loads are under way together: the tile's
+// weights first, which may come from memory, then X.
+template <int kThreads, int kRows, int kCols>
 OCTAVO_DEVICE void FillTerms(const ProductOperands& o, const SideChunk& chunk, int32_t first_row,
-                             int32_t first_col, const SideBuffer<kRows, kCols>& buffer, int thread,
-                             int threads) {
+                             int32_t first_col, const SideBuffer<kRows, kCols>& buffer,
+                             int thread) {
+  constexpr int kColsEach = (kCols + kThreads - 1) / kThreads;
+  constexpr int kRowsEach = (kRows + kThreads - 1) / kThreads;
   for (int offset = 0; offset < kTermColumns; offset += 8) {
     const SideColumns<8> columns = LoadColumns<8>(o, chunk, offset);
-    float value[8];
-    for (int row = thread; row < kRows; row += threads) {
-      LoadSideX(o, columns, first_row + row, value);
+    {
+      float value[kColsEach][8] = {};
+      OCTAVO_UNROLL
+      for (int i = 0; i < kColsEach; ++i) {
+        const int col = thread + i * kThreads;
+        if (col < kCols) LoadSideW(o, chunk.kept, columns, first_col + col, value[i]);
+      }
+      OCTAVO_UNROLL
+      for (int i = 0; i < kColsEach; ++i) {
+        const int col = thread + i * kThreads;
+        if (col < kCols) {
+          StoreTerms(value[i], chunk.half, chunk.w_term,
+                     buffer.w_terms() + col * kTermColumns + offset);
+        }
+      }
+    }
+    float value[kRowsEach][8] = {};
+    OCTAVO_UNROLL
+    for (int i = 0; i < kRowsEach; ++i) {
+      const int row = thread + i * kThreads;
+      if (row < kRows) LoadSideX(o, columns, first_row + row, value[i]);
+    }
+    OCTAVO_UNROLL
+    for (int i = 0; i < kRowsEach; ++i) {
+      const int row = thread + i * kThreads;
       // An infinity meets the whole weight in its first term; the others are 0 where that is exact.
       OCTAVO_UNROLL
-      for (int i = 0; i < 8; ++i) {
-        if (chunk.w_term > 0 && !IsFinite(value[i])) value[i] = 0.0f;
+      for (int j = 0; j < 8; ++j) {
+        if (chunk.w_term > 0 && !IsFinite(value[i][j])) value[i][j] = 0.0f;
       }
-      StoreTerms(value, chunk.half, chunk.x_term, buffer.x_terms() + row * kTermColumns + offset);
-    }
-    for (int col = thread; col < kCols; col += threads) {
-      LoadSideW(o, chunk.kept, columns, first_col + col, value);
-      StoreTerms(value, chunk.half, chunk.w_term, buffer.w_terms() + col * kTermColumns + offset);
+      if (row < kRows) {
+        StoreTerms(value[i], chunk.half, chunk.x_term,
+                   buffer.x_terms() + row * kTermColumns + offset);
+      }
     }
   }
 }
 
 // Scope token: floats, and which of them are the row's own.
-template <int kRows, int kCols>
+template <int kThreads, int kRows, int kCols>
 OCTAVO_DEVICE void FillEntries(const ProductOperands& o, const SideChunk& chunk, int32_t first_row,
                                int32_t first_col, const SideBuffer<kRows, kCols>& buffer,
-                               int thread, int threads) {
+                               int thread) {
   const SideColumns<kEntryColumns> columns = LoadColumns<kEntryColumns>(o, chunk, 0);
   float value[kEntryColumns];
-  for (int row = thread; row < kRows; row += threads) {
+  for (int row = thread; row < kRows; row += kThreads) {
     LoadSideX(o, columns, first_row + row, value);
     uint32_t own = 0;
     OCTAVO_UNROLL
@@ -233,21 +257,21 @@ OCTAVO_DEVICE void FillEntries(const ProductOperands& o, const SideChunk& chunk,
     }
     buffer.own()[row] = own;
   }
-  for (int col = thread; col < kCols; col += threads) {
+  for (int col = thread; col < kCols; col += kThreads) {
     LoadSideW(o, chunk.kept, columns, first_col + col, value);
     OCTAVO_UNROLL
     for (int i = 0; i < kEntryColumns; ++i) buffer.w_entries()[col * kEntryColumns + i] = value[i];
   }
 }
 
-template <int kRows, int kCols>
+template <int kThreads, int kRows, int kCols>
 OCTAVO_DEVICE void FillChunk(const ProductOperands& o, const SideChunk& chunk, int32_t first_row,
-                             int32_t first_col, const SideBuffer<kRows, kCols>& buffer, int thread,
-                             int threads) {
+                             int32_t first_col, const SideBuffer<kRows, kCols>& buffer,
+                             int thread) {
   if (o.by_entry) {
-    FillEntries(o, chunk, first_row, first_col, buffer, thread, threads);
+    FillEntries<kThreads>(o, chunk, first_row, first_col, buffer, thread);
   } else {
-    FillTerms(o, chunk, first_row, first_col, buffer, thread, threads);
+    FillTerms<kThreads>(o, chunk, first_row, first_col, buffer, thread);
   }
 }
 
