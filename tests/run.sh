@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds Octavo and runs its tests on a Debian machine, installing what is missing.
+# Builds Octavo and runs its tests on a Debian machine, installing what is missing. Where nvcc is on PATH, that includes the
+# CUDA library, for every GPU architecture.
 #
 #   bash tests/run.sh                every test
 #   bash tests/run.sh --sanitize     the same again under ASan+UBSan, and what uses threads under TSan
@@ -18,7 +19,7 @@ while [ $# -gt 0 ]; do
     --peers) peers=1 ;;
     --fuzz) fuzz_seconds=${2:?--fuzz needs seconds}; shift ;;
     --only) plain=0 ;;
-    -h|--help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h|--help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "unknown option: $1 (see --help)" >&2; exit 2 ;;
   esac
   shift
@@ -87,6 +88,7 @@ fi
 if [ $peers = 1 ]; then
   stage "build for peers" configure_and_build build all -- -DCMAKE_BUILD_TYPE=Release
   stage "peers" bash tests/peers/run.sh "$root/build"
+  stage "int8 instructions" run_ctest build -R '^cuda\.instructions$'  # the peers' environment has brought cuobjdump
 fi
 if [ "$fuzz_seconds" -gt 0 ]; then
   stage "packages for fuzzing" bash tools/install_packages.sh fuzz

@@ -58,7 +58,7 @@ CudaStatus ReadTraits(int32_t device, DeviceTraits* traits) {
     if (const CudaStatus status = read(attribute, value); status != CudaStatus::kOk) return status;
   }
   traits->compute_capability = 10 * major + minor;
-  traits->has_wgmma = traits->compute_capability == 90;
+  traits->has_wgmma = OCTAVO_HAVE_SM90A != 0 && traits->compute_capability == 90;
   return CudaStatus::kOk;
 }
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Installs the build into a prefix, moves the prefix, and builds and runs programs that know nothing but it: a CMake
 project with find_package(octavo) in C++ and C, and a C program with pkg-config. MODEL: a .8vo file
-with a linear."""
+with a linear. The command line must find a CUDA backend that was installed with it."""
 import argparse
+import json
 import os
 import pathlib
 import shutil
@@ -79,6 +80,20 @@ def build_with_pkg_config(args, prefix):
     return program
 
 
+def check_binary(args, prefix):
+    """The command line, and that it finds the CUDA backend which was installed beside it, if there is one."""
+    octavo = prefix / "bin" / "octavo"
+    print(run(octavo, "--version").splitlines()[0])
+    if not (prefix / args.libdir / "liboctavo_cuda.so").exists():
+        return
+    environment = {name: value for name, value in os.environ.items() if name not in ("OCTAVO_CUDA_LIBRARY", "LD_LIBRARY_PATH")}
+    backends = json.loads(run(octavo, "devices", "--json", env=environment))["backends"]
+    cuda = [backend for backend in backends if backend["type"] == "cuda"]
+    if not cuda or any(wrong in backend["reason"] for backend in cuda for wrong in ("cannot open", "not installed:")):
+        sys.exit(f"the installed CUDA backend is not found: {cuda}")
+    print(f"{cuda[0]['name']}: {cuda[0]['reason']}")
+
+
 def main():
     args = parse_arguments()
     prefix = install(args)
@@ -88,7 +103,7 @@ def main():
         for model in args.model:
             print(program.name, model.name, run(program, model).strip())
     if (prefix / "bin" / "octavo").exists():
-        print(run(prefix / "bin" / "octavo", "--version").splitlines()[0])
+        check_binary(args, prefix)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <set>
 #include <tuple>
@@ -111,6 +112,67 @@ TEST_P(DeviceProduct, KeptColumns) {
           if (HasFailure()) return;
         }
       }
+    }
+  }
+}
+
+// Small enough for compute-sanitizer, under which tests with "Small" in their name run on a GPU.
+TEST_P(DeviceProduct, SmallCases) {
+  Random random(testing::TestSeed());
+  for (const size_t tokens : {1, 3, 16, 17, 65, 130}) {
+    for (const Scope scope : kScopes) {
+      for (const bool kept : {false, true}) {
+        LinearCase c;
+        c.x = RandomActivations(random, tokens, 150, 0.1);
+        c.w = RandomMatrix(random, 70, 150);
+        c.options.scope = scope;
+        c.options.row_rule = random.Pick(kRules);
+        c.options.activations = random.Pick(kActivations);
+        c.x_type = random.Pick(kTypes);
+        if (kept) c.kept_index = {0, 3, 64, 65, 130, 149};
+        Check(c);
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+// The smallest sizes for which the plan takes each of its products here.
+TEST_P(DeviceProduct, SmallestCaseOfEveryProduct) {
+  struct Sizes {
+    size_t tokens = 0, in_features = 0, out_features = 0;
+    size_t macs() const { return tokens * in_features * out_features; }
+  };
+  std::map<std::string, Sizes> smallest;
+  const size_t most = IsEmulated() ? 3 << 20 : 300 << 20;
+  const auto offer = [&](const Sizes& sizes) {
+    CudaLinear linear;
+    linear.out_features = sizes.out_features;
+    linear.in_features = sizes.in_features;
+    Sizes& best = smallest[table().product_name(device(), sizes.tokens, linear)];
+    if (best.tokens == 0 || sizes.macs() < best.macs()) best = sizes;
+  };
+  for (const size_t tokens : {2, 17, 65, 129, 257, 513, 1025, 2049}) {
+    for (size_t out_features = 64; out_features <= 32768; out_features *= 2) {
+      const Sizes sizes = {tokens, 70, out_features};
+      if (sizes.macs() <= most) offer(sizes);
+    }
+  }
+  offer({2, 65794, 3});
+  offer({65, 0, 3});  // no tensor map has an empty matrix
+  EXPECT_GE(smallest.size(), 3u);
+
+  Random random(testing::TestSeed());
+  for (const auto& [name, sizes] : smallest) {
+    SCOPED_TRACE(name);
+    for (const Scope scope : kScopes) {
+      LinearCase c;
+      c.x = RandomActivations(random, sizes.tokens, sizes.in_features, 0.1);
+      c.w = RandomMatrix(random, sizes.out_features, sizes.in_features);
+      c.options.scope = scope;
+      if (sizes.in_features == 70) c.kept_index = {0, 69};
+      Check(c);
+      if (HasFailure()) return;
     }
   }
 }
