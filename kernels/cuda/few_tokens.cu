@@ -433,19 +433,19 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kRingThreads, 1)
 
 // ---- With the quantization inside ---------------------------------------------------------------
 
-constexpr int32_t kMaxQuantizedRows = 4;
-constexpr int64_t kMaxQuantizedBytes = 96 << 10;
+// Up to here it is faster than a kernel of its own for the quantization; every block does it again.
+constexpr int32_t kMaxQuantizedRows = 1;
+constexpr int32_t kMaxQuantizedColumns = 8192;
 
 // Where a block keeps its own quantized activations, behind Shared.
-struct OwnActivations {
+struct alignas(16) OwnActivations {
   float scale[kMaxQuantizedRows];
   int32_t zero_point[kMaxQuantizedRows];
   int32_t code_sum[kMaxQuantizedRows];
   int32_t num_outlier_columns;
-  int32_t unused[3];  // what follows is 16-byte aligned
   float scratch[kTeamScratchBytes / 4];
 };
-static_assert(sizeof(Shared) % 16 == 0 && sizeof(OwnActivations) % 16 == 0);
+static_assert(sizeof(Shared) % 16 == 0);
 
 // Behind OwnActivations: the mask [part_bytes], the codes, the list of outlier columns.
 int64_t QuantizedBytes(const Encoding& e) {
@@ -500,7 +500,7 @@ uint32_t GridOf(const ProductOperands& o, int32_t at_once) {
 // Few stages leave room for the activations in L1; many hold weights that come early.
 LaunchConfig RingConfig(const ProductOperands& o, const DeviceTraits& device, int64_t extra_bytes,
                         int* stages) {
-  *stages = o.tokens <= kMaxQuantizedRows ? 3 * kWarps : 2 * kWarps;
+  *stages = o.tokens <= 4 ? 3 * kWarps : 2 * kWarps;
   const auto bytes = [&] {
     return SharedOffset(*stages) + static_cast<int64_t>(sizeof(Shared)) + extra_bytes;
   };
@@ -555,7 +555,7 @@ bool FewTokensCanQuantize(const QuantizeCall& call, const DeviceTraits& device) 
   return HasTma(device) && call.x.tokens <= kMaxQuantizedRows && call.x.in_features > 0 &&
          e.rows.aligned && !call.options.via_fp16 &&
          call.options.range_over == kernels::RangeOver::kRow &&
-         QuantizedBytes(e) <= kMaxQuantizedBytes;
+         e.rows.in_features <= kMaxQuantizedColumns;
 }
 
 CudaStatus LaunchQuantizeFewTokens(const QuantizeCall& call, const ProductOperands& o,
