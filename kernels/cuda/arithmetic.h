@@ -56,12 +56,6 @@ OCTAVO_DEVICE RowGrid MakeRowGrid(float lo, float hi, bool symmetric) {
   return grid;
 }
 
-// The code of a value inside the range. 0 has the code that stands for 0.
-OCTAVO_DEVICE int32_t EncodeValue(float value, const RowGrid& grid) {
-  const int32_t code = RoundToInt(MulRn(value, grid.inverse_step)) + grid.zero_point;
-  return code < grid.low ? grid.low : code > grid.high ? grid.high : code;
-}
-
 // Section 3: an outlier entry is one that is not below the threshold, NaN included. Where only
 // non-finite entries are outliers, operations.cc passes infinity.
 OCTAVO_DEVICE bool IsOutlier(float seen, float threshold) {

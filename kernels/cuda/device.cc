@@ -45,9 +45,10 @@ uint64_t FreeBytes(int32_t device) {
 
 DeviceScope::DeviceScope(int32_t device) noexcept {
   error_ = cudaGetDevice(&former_);
-  if (error_ != cudaSuccess || former_ == device) return;
+  if (error_ != cudaSuccess) return;
+  // Also where it is the current one: a new thread has no context before.
   error_ = cudaSetDevice(device);
-  changed_ = error_ == cudaSuccess;
+  changed_ = error_ == cudaSuccess && former_ != device;
 }
 
 DeviceScope::~DeviceScope() {

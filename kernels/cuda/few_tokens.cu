@@ -447,10 +447,10 @@ struct alignas(16) OwnActivations {
 };
 static_assert(sizeof(Shared) % 16 == 0);
 
-// Behind OwnActivations: the mask [part_bytes], the codes, the list of outlier columns.
+// OwnActivations, and behind it the mask [part_bytes], the codes, the list of outlier columns.
 int64_t QuantizedBytes(const Encoding& e) {
-  return int64_t{e.part_bytes} + int64_t{e.rows.tokens} * e.code_stride +
-         4 * int64_t{e.rows.in_features};
+  return static_cast<int64_t>(sizeof(OwnActivations)) + e.part_bytes +
+         int64_t{e.rows.tokens} * e.code_stride + 4 * int64_t{e.rows.in_features};
 }
 
 template <class Type, bool kSigned>
@@ -497,18 +497,20 @@ uint32_t GridOf(const ProductOperands& o, int32_t at_once) {
   return static_cast<uint32_t>(tiles < at_once ? tiles : at_once);
 }
 
+int64_t RingBytes(int stages, int64_t extra_bytes) {
+  return SharedOffset(stages) + static_cast<int64_t>(sizeof(Shared)) + extra_bytes;
+}
+
 // Few stages leave room for the activations in L1; many hold weights that come early.
 LaunchConfig RingConfig(const ProductOperands& o, const DeviceTraits& device, int64_t extra_bytes,
                         int* stages) {
   *stages = o.tokens <= 4 ? 3 * kWarps : 2 * kWarps;
-  const auto bytes = [&] {
-    return SharedOffset(*stages) + static_cast<int64_t>(sizeof(Shared)) + extra_bytes;
-  };
-  while (*stages > kWarps && bytes() > device.shared_bytes_per_block) *stages -= kWarps;
+  while (*stages > kWarps && RingBytes(*stages, extra_bytes) > device.shared_bytes_per_block)
+    *stages -= kWarps;
   LaunchConfig config;
   config.grid_x = GridOf(o, device.multiprocessors);
   config.threads = kRingThreads;
-  config.shared_bytes = static_cast<size_t>(bytes());
+  config.shared_bytes = static_cast<size_t>(RingBytes(*stages, extra_bytes));
   config.overlap = true;
   return config;
 }
@@ -519,7 +521,7 @@ CudaStatus MakeWeightMap(const ProductOperands& o, TensorMap* map) {
                          kCols);
 }
 
-bool HasTma(const DeviceTraits& device) { return device.compute_capability >= 90; }
+bool HasTma(const DeviceTraits& device) { return device.code_capability >= 90; }
 
 template <class Type>
 CudaStatus LaunchWithQuantization(const LaunchConfig& config, const TensorMap& map,
@@ -555,7 +557,8 @@ bool FewTokensCanQuantize(const QuantizeCall& call, const DeviceTraits& device) 
   return HasTma(device) && call.x.tokens <= kMaxQuantizedRows && call.x.in_features > 0 &&
          e.rows.aligned && !call.options.via_fp16 &&
          call.options.range_over == kernels::RangeOver::kRow &&
-         e.rows.in_features <= kMaxQuantizedColumns;
+         e.rows.in_features <= kMaxQuantizedColumns &&
+         RingBytes(kWarps, QuantizedBytes(e)) <= device.shared_bytes_per_block;
 }
 
 CudaStatus LaunchQuantizeFewTokens(const QuantizeCall& call, const ProductOperands& o,
@@ -566,8 +569,7 @@ CudaStatus LaunchQuantizeFewTokens(const QuantizeCall& call, const ProductOperan
   TensorMap map;
   int stages = 0;
   OCTAVO_RETURN_IF_FAILED(MakeWeightMap(o, &map));
-  const LaunchConfig config = RingConfig(
-      o, device, static_cast<int64_t>(sizeof(OwnActivations)) + QuantizedBytes(e), &stages);
+  const LaunchConfig config = RingConfig(o, device, QuantizedBytes(e), &stages);
   switch (call.x.type) {
     case ElementType::kFloat16:
       return LaunchWithQuantization<Aligned<Half>>(config, map, o, e, stages, stream);

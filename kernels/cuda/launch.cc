@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/cuda/support.h"
+
 namespace octavo::cuda {
 namespace {
 
@@ -52,12 +54,12 @@ CudaStatus ReadTraits(int32_t device, DeviceTraits* traits) {
       {cudaDevAttrComputeCapabilityMinor, &minor},
       {cudaDevAttrMultiProcessorCount, &traits->multiprocessors},
       {cudaDevAttrMaxSharedMemoryPerBlockOptin, &traits->shared_bytes_per_block},
-      {cudaDevAttrL2CacheSize, &traits->l2_bytes},
   };
   for (const auto& [attribute, value] : wanted) {
     if (const CudaStatus status = read(attribute, value); status != CudaStatus::kOk) return status;
   }
   traits->compute_capability = 10 * major + minor;
+  traits->code_capability = CodeCapability(OCTAVO_CUDA_ARCHITECTURES, traits->compute_capability);
   traits->has_wgmma = OCTAVO_HAVE_SM90A != 0 && traits->compute_capability == 90;
   return CudaStatus::kOk;
 }
@@ -174,8 +176,8 @@ CudaStatus LaunchUntyped(const LaunchConfig& config, void* stream, const void* k
     attributes[num_attributes].val.clusterDim = {config.cluster, 1, 1};
     ++num_attributes;
   }
-  // Below compute capability 9.0 kernels do not overlap, and WaitForPreviousKernel does nothing.
-  if (config.overlap && traits.compute_capability >= 90) {
+  // In code for less than compute capability 9.0 WaitForPreviousKernel does nothing.
+  if (config.overlap && traits.code_capability >= 90) {
     attributes[num_attributes].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes[num_attributes].val.programmaticStreamSerializationAllowed = 1;
     ++num_attributes;

@@ -35,7 +35,9 @@ struct DeviceTraits {
   bool has_wgmma = false;          // code for sm_90a runs here
   int32_t multiprocessors = 0;
   int32_t shared_bytes_per_block = 0;  // the most that a launch may ask for
-  int32_t l2_bytes = 0;
+  // Of the code that runs here, PTX included: it has what this architecture has, not what the
+  // device would have besides.
+  int32_t code_capability = 0;
 };
 
 // Asked of the driver once per device.

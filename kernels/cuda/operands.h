@@ -49,7 +49,7 @@ struct ProductOperands {
   int32_t num_kept = 0;
   ElementType kept_type = ElementType::kFloat16;
 
-  // Scope token: a row's outlier entries alone are in G, in an order of their own.
+  // Scope token: a row's outlier entries alone are in G.
   bool by_entry = false;
   float threshold = 0;  // as OutlierThreshold gives it
   bool via_fp16 = false;

@@ -16,6 +16,7 @@ namespace {
 
 // Rows and columns are int32 in the kernels, with room for a tile beyond the last one.
 constexpr size_t kMaxExtent = size_t{1} << 30;
+constexpr int64_t kMaxElements = int64_t{1} << 40;  // of y: tiles are counted in int32
 
 CudaStatus Invalid(const std::string& text) { return Fail(CudaStatus::kInvalidArgument, text); }
 
@@ -93,11 +94,21 @@ ProductOperands OperandsOf(const CudaActivations& q, const CudaLinear& linear) {
   return o;
 }
 
+CudaStatus CheckKept(const CudaKeptColumns& kept, size_t in_features) {
+  if (kept.count > in_features) return Invalid("more kept columns than in_features");
+  if (kept.count != 0 && (kept.index == nullptr || kept.mask == nullptr))
+    return Invalid("kept columns without index or mask");
+  return CudaStatus::kOk;
+}
+
 CudaStatus CheckProduct(const CudaActivations& q, const CudaLinear& linear) {
   if (q.x.in_features != linear.in_features)
     return Invalid("x was quantized with " + std::to_string(q.x.in_features) +
                    " columns; in_features is " + std::to_string(linear.in_features));
   if (q.kept.count != linear.kept.count) return Invalid("x was quantized for other kept columns");
+  OCTAVO_RETURN_IF_FAILED(CheckKept(linear.kept, linear.in_features));
+  if (linear.kept.count != 0 && linear.kept_weight == nullptr)
+    return Invalid("kept columns without weights");
   if (linear.out_features > kMaxExtent) return Invalid("out_features is more than 2^30");
   return CudaStatus::kOk;
 }
@@ -106,6 +117,7 @@ CudaStatus CheckOutput(const OutputView& y, size_t tokens, size_t out_features) 
   if (!IsKnown(y.type)) return Invalid("y has an unknown element type");
   if (tokens > 1 && y.row_stride < out_features)
     return Invalid("y's row_stride is less than out_features");
+  if (y.data == nullptr && tokens != 0 && out_features != 0) return Invalid("y has no data");
   return CudaStatus::kOk;
 }
 
@@ -117,6 +129,8 @@ void SetOutput(const OutputView& y, ProductOperands* o) {
 
 CudaStatus Enqueue(const DeviceTraits& device, const ProductOperands& o, void* stream) {
   if (o.tokens == 0 || o.out_features == 0) return CudaStatus::kOk;
+  if (int64_t{o.tokens} * o.out_features > kMaxElements)
+    return Invalid("y has more than 2^40 elements");
   const ProductPlan plan = PlanProduct(device, o);
   switch (plan.kernel) {
     case ProductKernel::kFewTokens:
@@ -138,6 +152,7 @@ CudaStatus MakeQuantizeCall(const DeviceTraits& device, const ActivationView& x,
                             CudaActivations* quantized) {
   OCTAVO_RETURN_IF_FAILED(CheckOptions(options));
   OCTAVO_RETURN_IF_FAILED(CheckX(x));
+  OCTAVO_RETURN_IF_FAILED(CheckKept(kept, x.in_features));
   OCTAVO_RETURN_IF_FAILED(
       CheckWorkspace(workspace, workspace_bytes, QuantizeWorkspaceBytes(x.tokens, x.in_features)));
   const QuantizePieces pieces = CarveQuantize(workspace, x.tokens, x.in_features);
@@ -212,6 +227,8 @@ CudaStatus Accumulate(int32_t device, const CudaActivations& quantized, const Cu
   DeviceTraits traits;
   OCTAVO_RETURN_IF_FAILED(CheckProduct(quantized, linear));
   OCTAVO_RETURN_IF_FAILED(GetDeviceTraits(device, &traits));
+  if (acc == nullptr && quantized.x.tokens != 0 && linear.out_features != 0)
+    return Invalid("acc is null");
   ProductOperands o = OperandsOf(quantized, linear);
   o.raw_acc = acc;
   return Enqueue(traits, o, stream);

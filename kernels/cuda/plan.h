@@ -1,4 +1,5 @@
-// Which kernel a product takes: a function of its sizes and of the device alone.
+// Which kernel a product takes: a function of its sizes, of the kind of its codes and of the
+// device.
 #pragma once
 
 #include <cstdint>

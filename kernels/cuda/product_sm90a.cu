@@ -275,7 +275,6 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 1)
     RegistersDecrease<kServingRegisters>();
     if (warp == 0) {
       if (LaneIdx() == 0) block.FillRing(&x_map, &w_map);
-      WarpSync();
     } else {
       WaitForPreviousKernel();
       block.Gather(o.raw_acc != nullptr ? SidePlan() : MakeSidePlan(o, *o.num_outlier_columns),
@@ -286,6 +285,7 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 1)
     WaitForPreviousKernel();
     block.template MultiplyTiles<kSigned>(*o.num_outlier_columns, warp - 4);
   }
+  WarpSync();
   // No block leaves while another one may still write to its shared memory.
   ClusterSync();
 }

@@ -134,9 +134,10 @@ Rows RowsOf(const QuantizeCall& call) {
   rows.tokens = static_cast<int32_t>(call.x.tokens);
   rows.in_features = static_cast<int32_t>(call.x.in_features);
   rows.threshold = call.threshold;
-  rows.aligned = reinterpret_cast<uintptr_t>(call.x.data) % 16 == 0 &&
-                 call.x.row_stride * kernels::ElementBytes(call.x.type) % 16 == 0 &&
-                 call.x.in_features % 8 == 0;
+  rows.aligned =
+      reinterpret_cast<uintptr_t>(call.x.data) % 16 == 0 &&
+      (call.x.tokens == 1 || call.x.row_stride * kernels::ElementBytes(call.x.type) % 16 == 0) &&
+      call.x.in_features % 8 == 0;
   return rows;
 }
 

@@ -35,9 +35,9 @@ struct QuantizeCall {
   int32_t multiprocessors = 1;
 };
 
-// Enqueues one kernel where rows are few and the device has clusters, else two (four where one
-// range spans all rows). Requires: tokens > 0, in_features > 0, both int32. Stream order alone
-// orders them: each waits for the previous kernel itself.
+// Enqueues one kernel where rows are few, else two (four where one range spans all rows). Requires:
+// tokens > 0; both extents int32. Stream order alone orders them: each waits for the kernel in
+// front itself.
 CudaStatus LaunchQuantizeActivations(const QuantizeCall& call, void* stream);
 
 }  // namespace octavo::cuda

@@ -53,7 +53,6 @@ struct SideChunk {
 
 // The chunks of every tile: first those of outliers, then those of kept columns.
 struct SidePlan {
-  bool by_entry = false;
   int32_t columns = kTermColumns;  // of a chunk
   int32_t num_outliers = 0;
   int32_t num_kept = 0;
@@ -81,7 +80,6 @@ struct SidePlan {
 
 OCTAVO_DEVICE SidePlan MakeSidePlan(const ProductOperands& o, int32_t num_outliers) {
   SidePlan plan;
-  plan.by_entry = o.by_entry;
   plan.columns = o.by_entry ? kEntryColumns : kTermColumns;
   plan.num_outliers = num_outliers;
   plan.num_kept = o.num_kept;

@@ -86,6 +86,12 @@ DeviceVerdict JudgeDevice(std::string_view architectures, int32_t compute_capabi
   return {true, reason};
 }
 
+int32_t CodeCapability(std::string_view architectures, int32_t compute_capability) {
+  const std::vector<Architecture> built = ParseList(architectures);
+  const Architecture* best = BestFor(built, compute_capability);
+  return best != nullptr ? best->number : 0;
+}
+
 std::string DescribeArchitectures(std::string_view architectures) {
   std::string code, ptx;
   for (const Architecture& one : ParseList(architectures)) {

@@ -18,6 +18,10 @@ struct DeviceVerdict {
 DeviceVerdict JudgeDevice(std::string_view architectures, int32_t compute_capability,
                           bool compute_prohibited);
 
+// The architecture of the code that runs on such a device, PTX included: 80 where PTX 8.0 does. 0:
+// none.
+int32_t CodeCapability(std::string_view architectures, int32_t compute_capability);
+
 // "sm_80, sm_90, sm_90a; PTX 8.0"
 std::string DescribeArchitectures(std::string_view architectures);
 

@@ -24,6 +24,16 @@ TEST(JudgeDevice, TakesTheNearestMachineCodeOfItsGeneration) {
   Expect(kAll, 121, true, "compute capability 12.1, sm_120");
 }
 
+TEST(CodeCapability, IsThatOfTheCodeAndNotOfTheDevice) {
+  EXPECT_EQ(CodeCapability(kAll, 90), 90);
+  EXPECT_EQ(CodeCapability(kAll, 87), 86);
+  EXPECT_EQ(CodeCapability(kAll, 110), 80);  // PTX of 8.0: without TMA
+  EXPECT_EQ(CodeCapability(kAll, 121), 120);
+  EXPECT_EQ(CodeCapability("80", 90), 80);
+  EXPECT_EQ(CodeCapability("90a-real", 90), 90);
+  EXPECT_EQ(CodeCapability("90a-real", 100), 0);
+}
+
 TEST(JudgeDevice, TakesPtxWhereThereIsNoMachineCode) {
   Expect(kAll, 110, true, "compute capability 11.0, PTX 8.0");
   Expect(kAll, 130, true, "compute capability 13.0, PTX 12.0");

@@ -111,4 +111,8 @@ LinearCase RandomCase(testing::Random& random, size_t tokens, size_t in_features
 // The same with small sizes that are multiples of nothing, drawn too.
 LinearCase RandomCase(testing::Random& random);
 
+// Rows of zeros, of outliers alone, of numbers so small that their scale would be subnormal, and so
+// large that the range or 1 / absmax is not a normal float; weights likewise. All fp32.
+LinearCase ExtremeCase(testing::Random& random, const ActivationOptions& options);
+
 }  // namespace octavo::kernels

@@ -19,7 +19,7 @@ thread_local DeviceTraits device_traits = {.compute_capability = 90,
                                            .has_wgmma = true,
                                            .multiprocessors = 132,
                                            .shared_bytes_per_block = 227 * 1024,
-                                           .l2_bytes = 50 << 20};
+                                           .code_capability = 90};
 
 constinit thread_local Machine* running = nullptr;
 

@@ -57,7 +57,9 @@ struct CudaKeptColumns {
   const uint64_t* mask = nullptr;
 };
 
-// A linear on a device. Arrays are [out_features] unless said otherwise.
+// A linear on a device. Its codes must be complete before a call that multiplies with them, not
+// only enqueued in front of it: kernels load weights before the ones in front have finished. Arrays
+// are [out_features] unless said otherwise.
 struct CudaLinear {
   size_t out_features = 0;
   size_t in_features = 0;

@@ -63,8 +63,9 @@ const CudaTable kTable = [] {
 // Few multiprocessors, so that blocks take several tiles each.
 const std::map<std::string, cuda::DeviceTraits>& Traits() {
   static const std::map<std::string, cuda::DeviceTraits> traits = {
-      {"hopper", {90, true, 4, 227 << 10, 50 << 20}},
-      {"ampere", {80, false, 4, 163 << 10, 40 << 20}},
+      {"hopper", {90, true, 4, 227 << 10, 90}},
+      {"ampere", {80, false, 4, 163 << 10, 80}},
+      {"small_blackwell", {120, false, 4, 99 << 10, 120}},
   };
   return traits;
 }

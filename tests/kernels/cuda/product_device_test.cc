@@ -42,6 +42,7 @@ TEST_P(DeviceProduct, SizesAroundEveryTile) {
   Random random(seed);
   for (const auto& [tokens, in_features, out_features] :
        {std::tuple<size_t, size_t, size_t>{1, 128, 16},
+        {1, 4096, 20},
         {2, 129, 17},
         {8, 640, 33},
         {16, 127, 8},
@@ -202,44 +203,14 @@ TEST_P(DeviceProduct, DeepRows) {
   }
 }
 
-// Rows of zeros, of outliers alone, of numbers so small that their scale would be subnormal, and so
-// large that the range or 1 / absmax is not a normal float.
 TEST_P(DeviceProduct, ExtremeRows) {
   Random random(testing::TestSeed());
-  constexpr size_t kIn = 40;
-  const float big = std::numeric_limits<float>::max();
-  const float magnitudes[] = {0.0f,
-                              1e-45f,
-                              127.0f * 0x1p-126f,
-                              254.0f * 0x1p-126f,
-                              256.0f * 0x1p-126f,
-                              1e-36f,
-                              1e-30f,
-                              1.0f,
-                              7.0f,
-                              1e30f,
-                              big / 2,
-                              big};
   for (const float threshold : kThresholds) {
     for (const Activations activations : kActivations) {
       for (const Scope scope : kScopes) {
-        LinearCase c;
-        c.x = reference::Matrix(std::size(magnitudes), kIn);
-        for (size_t m = 0; m < c.x.rows; ++m) {
-          for (size_t k = 0; k < kIn; ++k) c.x.at(m, k) = random.Uniform(-1, 1) * magnitudes[m];
-          c.x.at(m, m) = magnitudes[m];
-          c.x.at(m, m + 1) = -magnitudes[m];
-        }
-        c.w = RandomMatrix(random, 7, kIn);
-        for (size_t k = 0; k < kIn; ++k) {
-          c.w.at(1, k) = 0.0f;
-          c.w.at(2, k) *= 1e-37f;
-          c.w.at(3, k) *= 5e37f;
-          c.w.at(4, k) = k % 2 == 0 ? big : -big;
-        }
-        c.x_type = ElementType::kFloat32;
-        c.w_type = ElementType::kFloat32;
-        c.options = {threshold, scope, random.Pick(kRules), activations, RangeOver::kRow, false};
+        const RowRule rule = random.Pick(kRules);
+        LinearCase c =
+            ExtremeCase(random, {threshold, scope, rule, activations, RangeOver::kRow, false});
         Check(c);
         c.method = Method::kZeropointVector;
         Check(c);
