@@ -296,15 +296,25 @@ struct FewTokens {
   template <class Body>
   OCTAVO_DEVICE void ForSteps(MemorySource& memory, int32_t first_col, Body&& body) const {
     constexpr int kUnroll = MemorySource::kUnroll;
+    constexpr int kSteps = kUnroll / 2;  // as many as registers hold
     constexpr int32_t kBatchBytes = kWarps * kUnroll * kStepBytes;
     const int32_t batches = o.code_stride == 0 ? 1 : (o.code_stride - 1) / kBatchBytes + 1;
     for (int32_t batch = 0; batch < batches; ++batch) {
       const int32_t step = MemorySource::FirstStep(batch, warp);
-      const Codes<kUnroll> codes = LoadCodes<kUnroll>(step);
       const Weights<kUnroll> weights = memory.ahead;
       const bool last = batch + 1 == batches;
       memory.Load(last ? first_col + GridX() * kCols : first_col, last ? 0 : batch + 1);
-      body(codes, weights, step);
+      OCTAVO_UNROLL
+      for (int first = 0; first < kUnroll; first += kSteps) {
+        Weights<kSteps> part;
+        OCTAVO_UNROLL
+        for (int i = 0; i < kSteps; ++i) {
+          OCTAVO_UNROLL
+          for (int group = 0; group < kGroups; ++group)
+            part.vec[i][group] = weights.vec[first + i][group];
+        }
+        body(LoadCodes<kSteps>(step + first), part, step + first);
+      }
     }
   }
   template <class Body>
