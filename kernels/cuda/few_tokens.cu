@@ -574,8 +574,8 @@ bool FewTokensCanQuantize(const QuantizeCall& call, const DeviceTraits& device) 
 CudaStatus LaunchQuantizeFewTokens(const QuantizeCall& call, const ProductOperands& o,
                                    const DeviceTraits& device, void* stream) {
   Encoding e = EncodingOf(call);
+  static_assert(kMaxQuantizedRows == 1);  // every warp has the same row
   e.row_warps = kWarps;
-  while (e.row_warps * e.rows.tokens > kWarps) e.row_warps /= 2;
   TensorMap map;
   int stages = 0;
   OCTAVO_RETURN_IF_FAILED(MakeWeightMap(o, &map));

@@ -62,38 +62,6 @@ float OutlierThreshold(const ActivationOptions& options) {
   return seen > 0.0f ? seen : std::numeric_limits<float>::infinity();
 }
 
-ProductOperands OperandsOf(const CudaActivations& q, const CudaLinear& linear) {
-  ProductOperands o;
-  o.tokens = static_cast<int32_t>(q.x.tokens);
-  o.in_features = static_cast<int32_t>(linear.in_features);
-  o.out_features = static_cast<int32_t>(linear.out_features);
-  o.code_stride = static_cast<int32_t>(q.code_stride);
-  o.x_codes = q.codes;
-  o.x_scale = q.scale;
-  o.x_zero_point = q.zero_point;
-  o.x_code_sum = q.code_sum;
-  o.w_codes = linear.codes;
-  o.multiplier = linear.multiplier;
-  o.w_code_sum = linear.code_sum;
-  o.w_zero_point = linear.zero_point;
-  o.bias = linear.bias;
-  o.bias_type = linear.bias_type;
-  o.x = q.x.data;
-  o.x_stride = static_cast<int64_t>(q.x.row_stride);
-  o.x_type = q.x.type;
-  o.outlier_columns = q.outlier_columns;
-  o.num_outlier_columns = q.num_outlier_columns;
-  o.kept_index = linear.kept.index;
-  o.kept_weight = linear.kept_weight;
-  o.num_kept = static_cast<int32_t>(linear.kept.count);
-  o.kept_type = linear.kept_type;
-  o.by_entry = q.options.scope == kernels::Scope::kToken;
-  o.threshold = OutlierThreshold(q.options);
-  o.via_fp16 = q.options.via_fp16;
-  o.symmetric = q.options.activations == Activations::kSymmetric;
-  return o;
-}
-
 CudaStatus CheckKept(const CudaKeptColumns& kept, size_t in_features) {
   if (kept.count > in_features) return Invalid("more kept columns than in_features");
   if (kept.count != 0 && (kept.index == nullptr || kept.mask == nullptr))
@@ -171,6 +139,38 @@ CudaStatus MakeQuantizeCall(const DeviceTraits& device, const ActivationView& x,
 }
 
 }  // namespace
+
+ProductOperands OperandsOf(const CudaActivations& q, const CudaLinear& linear) {
+  ProductOperands o;
+  o.tokens = static_cast<int32_t>(q.x.tokens);
+  o.in_features = static_cast<int32_t>(linear.in_features);
+  o.out_features = static_cast<int32_t>(linear.out_features);
+  o.code_stride = static_cast<int32_t>(q.code_stride);
+  o.x_codes = q.codes;
+  o.x_scale = q.scale;
+  o.x_zero_point = q.zero_point;
+  o.x_code_sum = q.code_sum;
+  o.w_codes = linear.codes;
+  o.multiplier = linear.multiplier;
+  o.w_code_sum = linear.code_sum;
+  o.w_zero_point = linear.zero_point;
+  o.bias = linear.bias;
+  o.bias_type = linear.bias_type;
+  o.x = q.x.data;
+  o.x_stride = static_cast<int64_t>(q.x.row_stride);
+  o.x_type = q.x.type;
+  o.outlier_columns = q.outlier_columns;
+  o.num_outlier_columns = q.num_outlier_columns;
+  o.kept_index = linear.kept.index;
+  o.kept_weight = linear.kept_weight;
+  o.num_kept = static_cast<int32_t>(linear.kept.count);
+  o.kept_type = linear.kept_type;
+  o.by_entry = q.options.scope == kernels::Scope::kToken;
+  o.threshold = OutlierThreshold(q.options);
+  o.via_fp16 = q.options.via_fp16;
+  o.symmetric = q.options.activations == Activations::kSymmetric;
+  return o;
+}
 
 size_t QuantizeWorkspaceBytes(size_t tokens, size_t in_features) {
   return CarveQuantize(nullptr, tokens, in_features).bytes;

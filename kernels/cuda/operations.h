@@ -9,6 +9,9 @@
 
 namespace octavo::cuda {
 
+// What a product reads, all but where its output goes.
+ProductOperands OperandsOf(const CudaActivations& quantized, const CudaLinear& linear);
+
 size_t QuantizeWorkspaceBytes(size_t tokens, size_t in_features);
 size_t MultiplyWorkspaceBytes(int32_t device, size_t tokens, const CudaLinear& linear);
 

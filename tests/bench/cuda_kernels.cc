@@ -185,23 +185,8 @@ void BenchFew(const Machine& m) {
   }
 }
 
-ProductOperands OperandsOf(const Machine& m, const CudaActivations& q, const CudaLinear& linear) {
-  ProductOperands o;
-  o.tokens = static_cast<int32_t>(q.x.tokens);
-  o.in_features = static_cast<int32_t>(linear.in_features);
-  o.out_features = static_cast<int32_t>(linear.out_features);
-  o.code_stride = static_cast<int32_t>(q.code_stride);
-  o.x_codes = q.codes;
-  o.x_scale = q.scale;
-  o.x_zero_point = q.zero_point;
-  o.x_code_sum = q.code_sum;
-  o.w_codes = linear.codes;
-  o.multiplier = linear.multiplier;
-  o.w_code_sum = linear.code_sum;
-  o.x = q.x.data;
-  o.x_stride = static_cast<int64_t>(q.x.row_stride);
-  o.outlier_columns = q.outlier_columns;
-  o.num_outlier_columns = q.num_outlier_columns;
+ProductOperands OperandsInto(const Machine& m, const CudaActivations& q, const CudaLinear& linear) {
+  ProductOperands o = OperandsOf(q, linear);
   o.y = m.y;
   o.y_stride = o.out_features;
   return o;
@@ -228,12 +213,12 @@ void BenchTiles(const Machine& m) {
     const int calls = std::min(CallsOf(s), std::max(4, static_cast<int>(40 / work)));
     for (const WgmmaTile& tile : tiles) {
       const double t = Time(m, calls, [&](int i) {
-        Check(LaunchProductWgmma(OperandsOf(m, q, LinearOf(m, s, i)), tile, m.stream));
+        Check(LaunchProductWgmma(OperandsInto(m, q, LinearOf(m, s, i)), tile, m.stream));
       });
       std::printf(" %7.0f", work / t);
     }
     const double t = Time(m, calls, [&](int i) {
-      Check(LaunchProductMma(OperandsOf(m, q, LinearOf(m, s, i)), m.stream));
+      Check(LaunchProductMma(OperandsInto(m, q, LinearOf(m, s, i)), m.stream));
     });
     std::printf(" %5.0f  %s\n", work / t, ProductName(0, s.tokens, LinearOf(m, s, 0)));
     std::fflush(stdout);
