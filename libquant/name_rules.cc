@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "octavo/policy.h"
+
 namespace octavo::quant {
 namespace {
 
@@ -38,9 +40,9 @@ constexpr NameRule kGeneralRules[] = {
     {Where::kEnd, "ln", ModuleKind::kNorm, kNormReason},
     {Where::kEnd, "wte", ModuleKind::kEmbedding, kEmbeddingReason},
     {Where::kContains, "embed", ModuleKind::kEmbedding, kEmbeddingReason},
-    {Where::kWhole, "shared", ModuleKind::kEmbedding, kEmbeddingReason},
+    {Where::kEnd, "shared", ModuleKind::kEmbedding, kEmbeddingReason},
     {Where::kEnd, "gate", ModuleKind::kRouter, kRouterReason},
-    {Where::kEnd, "router", ModuleKind::kRouter, kRouterReason},
+    {Where::kComponent, "router", ModuleKind::kRouter, kRouterReason},
     {Where::kEnd, "gate_inp", ModuleKind::kRouter, kRouterReason},
     {Where::kEnd, "shared_expert_gate", ModuleKind::kRouter, kRouterReason},
     {Where::kContains, "conv", ModuleKind::kConvolution, kConvolutionReason},
@@ -62,6 +64,8 @@ bool Fits(const NameRule& rule, std::string_view module, const std::string& last
       return module == rule.text;
     case Where::kContains:
       return last_lower.find(rule.text) != std::string::npos;
+    case Where::kComponent:
+      return MatchesModule(rule.text, module);
     case Where::kStarts:
       return last_lower.starts_with(rule.text);
   }

@@ -21,9 +21,10 @@ const std::string_view* FindEnding(std::span<const std::string_view> patterns,
 
 // What a name alone says about a module that is no linear to quantize.
 struct NameRule {
-  enum class Where { kEnd, kWhole, kContains, kStarts };
-  Where
-      where;  // kEnd: last components; kWhole: the full name; the others: within the last component
+  // kEnd: last components; kWhole: the full name; kComponent: any one component; the others: within
+  // the last component.
+  enum class Where { kEnd, kWhole, kComponent, kContains, kStarts };
+  Where where;
   std::string_view text;  // lower case for kContains and kStarts
   format::ModuleKind kind;
   std::string_view reason;

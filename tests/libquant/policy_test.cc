@@ -58,12 +58,14 @@ TEST(DecideModules, TransposesASquareConv1dToo) {
 TEST(DecideModules, DoesNotTransposeTheSameNamesOfAnotherModelType) {
   Names names;
   names.Add("h.0.mlp.c_fc.weight", {64, 16}).Add("h.0.mlp.c_fc.bias", {64});
-  const Policy policy = Decide(names, Config("gpt_neo"));
-  const Decision* linear = Find(policy, "h.0.mlp.c_fc");
-  EXPECT_FALSE(linear->transposed);
-  EXPECT_EQ(linear->in_features, 16u);
-  EXPECT_EQ(linear->action, Action::kQuantize);
-  EXPECT_TRUE(HasWarning(policy, "\"gpt_neo\" is not in the table"));
+  for (const std::string type : {"gpt_neo", "newcomer"}) {
+    const Policy policy = Decide(names, Config(type));
+    const Decision* linear = Find(policy, "h.0.mlp.c_fc");
+    EXPECT_FALSE(linear->transposed) << type;
+    EXPECT_EQ(linear->in_features, 16u);
+    EXPECT_EQ(linear->action, Action::kQuantize);
+    EXPECT_EQ(HasWarning(policy, "\"newcomer\" is not in the table"), type == "newcomer");
+  }
 }
 
 TEST(DecideModules, TakesMaskBuffersForBuffers) {
@@ -177,11 +179,42 @@ TEST(DecideModules, DecidesBert) {
   }
 }
 
+TEST(DecideModules, KeepsTheOneSensitiveLinearOfT5) {
+  Names names;
+  names.Add("shared.weight", {100, 16});
+  names.Add("encoder.block.0.layer.0.SelfAttention.q.weight", {16, 16});
+  names.Add("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", {32, 4});
+  names.Add("encoder.block.0.layer.1.DenseReluDense.wi.weight", {32, 16});
+  names.Add("encoder.block.0.layer.1.DenseReluDense.wo.weight", {16, 32});
+  const Policy policy = Decide(names, Config("t5", "T5ForConditionalGeneration"));
+  const std::string block = "encoder.block.0.layer.";
+  EXPECT_EQ(Find(policy, block + "0.SelfAttention.q")->action, Action::kQuantize);
+  EXPECT_EQ(Find(policy, block + "1.DenseReluDense.wi")->action, Action::kQuantize);
+  EXPECT_EQ(Find(policy, block + "1.DenseReluDense.wo")->action, Action::kKeep);
+  EXPECT_NE(Find(policy, block + "1.DenseReluDense.wo")->reason.find("overflows"),
+            std::string::npos);
+  EXPECT_EQ(Find(policy, block + "0.SelfAttention.relative_attention_bias")->kind,
+            ModuleKind::kPosition);
+  EXPECT_EQ(Find(policy, "lm_head")->tied_to, "shared");
+}
+
+TEST(DecideModules, KeepsAllOfATowerThatTheTableNames) {
+  Names names;
+  names.Add("vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight", {32, 16});
+  names.Add("language_model.model.layers.0.mlp.up_proj.weight", {32, 16});
+  const Policy policy = Decide(names, Config("gemma3"));
+  EXPECT_EQ(Find(policy, "vision_tower.vision_model.encoder.layers.0.mlp.fc1")->action,
+            Action::kKeep);
+  EXPECT_EQ(Find(policy, "language_model.model.layers.0.mlp.up_proj")->action, Action::kQuantize);
+}
+
 TEST(DecideModules, UsesTheGeneralRulesForAnUnknownType) {
   Names names;
   names.Add("tok_embeddings.weight", {100, 16});
   names.Add("layers.0.attention.wq.weight", {16, 16});
   names.Add("layers.0.moe.gate.weight", {4, 16});
+  names.Add("layers.0.ffn.router.layer.weight", {4, 16});
+  names.Add("transformer.shared.weight", {100, 16});
   names.Add("layers.0.attention.relative_attention_bias.weight", {8, 4});
   names.Add("layers.0.conv1d.weight", {16, 4});
   names.Add("layers.0.patch.weight", {16, 3, 4, 4});
@@ -195,6 +228,8 @@ TEST(DecideModules, UsesTheGeneralRulesForAnUnknownType) {
   EXPECT_EQ(Find(policy, "layers.0.attention.wq")->action, Action::kQuantize);
   EXPECT_EQ(Find(policy, "layers.0.attention.wq")->reason, "linear, by the general rules");
   EXPECT_EQ(Find(policy, "layers.0.moe.gate")->kind, ModuleKind::kRouter);
+  EXPECT_EQ(Find(policy, "layers.0.ffn.router.layer")->kind, ModuleKind::kRouter);
+  EXPECT_EQ(Find(policy, "transformer.shared")->kind, ModuleKind::kEmbedding);
   EXPECT_EQ(Find(policy, "layers.0.attention.relative_attention_bias")->kind,
             ModuleKind::kPosition);
   EXPECT_EQ(Find(policy, "layers.0.conv1d")->kind, ModuleKind::kConvolution);
@@ -319,7 +354,7 @@ TEST(KnownArchitectures, NamesEachModelTypeOnceAndKeepsTransposedAmongLinears) {
     }
   }
   EXPECT_EQ(FindArchitecture(""), nullptr);
-  EXPECT_EQ(FindArchitecture("gpt_neo"), nullptr);
+  EXPECT_EQ(FindArchitecture("newcomer"), nullptr);
 }
 
 }  // namespace

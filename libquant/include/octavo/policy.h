@@ -16,6 +16,12 @@
 
 namespace octavo::quant {
 
+// A linear that stays in 16 bit: what `pattern` names, and all below it (MatchesModule).
+struct KeptLinear {
+  std::string_view pattern;
+  std::string_view reason;
+};
+
 // What is known about a family of model types. Entries match whole dotted components of a module's
 // name, "*" one component of any content; so "attn.c_attn" is the last two components, anywhere.
 struct ArchitectureFacts {
@@ -27,9 +33,7 @@ struct ArchitectureFacts {
   std::span<const std::string_view> transposed = {};
   // Output heads: stay in 16 bit.
   std::span<const std::string_view> heads = {};
-  // Linears that stay in 16 bit, and why.
-  std::span<const std::string_view> keep = {};
-  std::string_view keep_reason = {};
+  std::span<const KeptLinear> keep = {};
   // The module that has no tensor of its own when embeddings are tied, and the one whose weight it
   // uses; tied_by_default: if config.json does not say tie_word_embeddings.
   std::string_view tied_head = {};

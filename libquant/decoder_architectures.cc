@@ -1,0 +1,232 @@
+// Decoders: one paragraph of names and one row for each family.
+#include "libquant/architectures.h"
+
+namespace octavo::quant {
+namespace {
+
+using Names = std::string_view[];
+
+constexpr Names kHeads = {"lm_head", "score", "classifier", "qa_outputs"};
+
+// ---- GPT-2
+constexpr Names kGpt2Types = {"gpt2"};
+constexpr Names kGpt2Linears = {
+    "attn.c_attn",
+    "attn.c_proj",
+    "mlp.c_fc",
+    "mlp.c_proj",
+    "crossattention.c_attn",
+    "crossattention.q_attn",
+    "crossattention.c_proj",
+};
+constexpr Names kGpt2Heads = {"lm_head", "score", "classifier", "qa_outputs",
+                              "multiple_choice_head.summary"};
+
+// ---- GPT-Neo and GPT-J
+constexpr Names kGptNeoTypes = {"gpt_neo"};
+constexpr Names kGptNeoLinears = {
+    "attn.attention.q_proj",
+    "attn.attention.k_proj",
+    "attn.attention.v_proj",
+    "attn.attention.out_proj",
+    "mlp.c_fc",
+    "mlp.c_proj",
+};
+constexpr Names kGptJTypes = {"gptj"};
+constexpr Names kGptJLinears = {
+    "attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.out_proj", "mlp.fc_in", "mlp.fc_out",
+};
+
+// ---- GPT-NeoX, BLOOM, Falcon: q, k and v in one weight
+constexpr Names kNeoXTypes = {"gpt_neox"};
+constexpr Names kNeoXLinears = {"attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h",
+                                "mlp.dense_4h_to_h"};
+constexpr Names kNeoXHeads = {"embed_out", "lm_head", "score", "classifier", "qa_outputs"};
+constexpr Names kBloomTypes = {"bloom"};
+constexpr Names kFalconTypes = {"falcon"};
+constexpr Names kBloomLinears = {"self_attention.query_key_value", "self_attention.dense",
+                                 "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"};
+
+// ---- OPT
+constexpr Names kOptTypes = {"opt"};
+constexpr Names kOptLinears = {
+    "self_attn.q_proj",   "self_attn.k_proj", "self_attn.v_proj",
+    "self_attn.out_proj", "layers.*.fc1",     "layers.*.fc2",
+};
+constexpr KeptLinear kOptKeep[] = {
+    {"project_in", "between the embedding and the first block: little to gain"},
+    {"project_out", "between the last block and the head: little to gain"},
+};
+
+// ---- Llama and what shares its layout
+constexpr Names kLlamaTypes = {"llama", "mistral", "qwen2", "qwen3"};
+constexpr Names kSmolLm3Types = {"smollm3"};
+constexpr Names kGemmaTypes = {"gemma", "gemma2", "gemma3_text"};
+constexpr Names kGemma3Types = {"gemma3"};
+constexpr Names kLlamaLinears = {
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj",
+};
+constexpr KeptLinear kVisionKeep[] = {
+    {"vision_tower",
+     "part of the vision tower: small beside the text model, runs once for an image"},
+};
+
+// ---- Phi
+constexpr Names kPhiTypes = {"phi"};
+constexpr Names kPhiLinears = {
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+    "self_attn.dense",  "mlp.fc1",          "mlp.fc2",
+};
+constexpr Names kPhi3Types = {"phi3"};
+constexpr Names kPhi3Linears = {"self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj",
+                                "mlp.down_proj"};
+
+constexpr ArchitectureFacts kArchitectures[] = {
+    {
+        .name = "GPT-2",
+        .model_types = kGpt2Types,
+        .linears = kGpt2Linears,
+        .transposed = kGpt2Linears,
+        .heads = kGpt2Heads,
+        .tied_head = "lm_head",
+        .tied_to = "wte",
+        .tied_by_default = true,
+        .notes = "Every linear is a Conv1D, whose weight is [in_features, out_features] and is "
+                 "transposed on the way; GPT-Neo uses the same names for ordinary linears, so the "
+                 "model type decides, never the shape. `attn.bias` and `attn.masked_bias` of old "
+                 "checkpoints are masks, not biases. The `transformer.` prefix may be missing.",
+    },
+    {
+        .name = "GPT-Neo",
+        .model_types = kGptNeoTypes,
+        .linears = kGptNeoLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "wte",
+        .tied_by_default = true,
+        .notes = "GPT-2's names with ordinary linears. `attn.attention.bias` and "
+                 "`attn.attention.masked_bias` of old checkpoints are masks.",
+    },
+    {
+        .name = "GPT-J",
+        .model_types = kGptJTypes,
+        .linears = kGptJLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "wte",
+        .notes = "The head has a bias. `attn.bias` and `attn.masked_bias` of old checkpoints are "
+                 "masks.",
+    },
+    {
+        .name = "GPT-NeoX and Pythia",
+        .model_types = kNeoXTypes,
+        .linears = kNeoXLinears,
+        .heads = kNeoXHeads,
+        .tied_head = "embed_out",
+        .tied_to = "embed_in",
+        .notes = "q, k and v are one weight whose rows go head by head; every row has its own "
+                 "scale, so their order does not matter. `attention.bias`, "
+                 "`attention.masked_bias` and `attention.rotary_emb.inv_freq` are buffers.",
+    },
+    {
+        .name = "OPT",
+        .model_types = kOptTypes,
+        .linears = kOptLinears,
+        .heads = kHeads,
+        .keep = kOptKeep,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .tied_by_default = true,
+        .notes = "The `model.` prefix may be missing. Only OPT-350m has `project_in` and "
+                 "`project_out`.",
+    },
+    {
+        .name = "BLOOM",
+        .model_types = kBloomTypes,
+        .linears = kBloomLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "word_embeddings",
+        .tied_by_default = true,
+        .notes = "q, k and v are one weight whose rows go head by head. The `transformer.` prefix "
+                 "may be missing.",
+    },
+    {
+        .name = "Falcon",
+        .model_types = kFalconTypes,
+        .linears = kBloomLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "word_embeddings",
+        .tied_by_default = true,
+        .notes = "The rows of `query_key_value` are q, k and v head by head, all of q before one k "
+                 "and one v (multi-query), or group by group (new decoder): one weight each time.",
+    },
+    {
+        .name = "Llama",
+        .model_types = kLlamaTypes,
+        .linears = kLlamaLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .notes = "Small models of the family tie the head, large ones have their own: config.json "
+                 "says which. SmolLM and SmolLM2 are of type `llama`.",
+    },
+    {
+        .name = "SmolLM3",
+        .model_types = kSmolLm3Types,
+        .linears = kLlamaLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .tied_by_default = true,
+        .notes = "Llama's layout; the head is tied unless config.json says otherwise.",
+    },
+    {
+        .name = "Gemma",
+        .model_types = kGemmaTypes,
+        .linears = kLlamaLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .tied_by_default = true,
+        .notes = "Llama's layout. Norms multiply by 1 + w; they are stored as they are.",
+    },
+    {
+        .name = "Gemma 3 (images and text)",
+        .model_types = kGemma3Types,
+        .linears = kLlamaLinears,
+        .heads = kHeads,
+        .keep = kVisionKeep,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .tied_by_default = true,
+        .notes = "The text model is Gemma's. `multi_modal_projector.mm_input_projection_weight` is "
+                 "a loose parameter beside the vision tower and stays too.",
+    },
+    {
+        .name = "Phi",
+        .model_types = kPhiTypes,
+        .linears = kPhiLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .notes = "Phi-1, 1.5 and 2. The head has a bias.",
+    },
+    {
+        .name = "Phi-3",
+        .model_types = kPhi3Types,
+        .linears = kPhi3Linears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .notes = "q, k and v are one weight, gate and up another; Phi-4 is of this type too.",
+    },
+};
+
+}  // namespace
+
+std::span<const ArchitectureFacts> DecoderArchitectures() { return kArchitectures; }
+
+}  // namespace octavo::quant
