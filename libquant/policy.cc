@@ -288,6 +288,7 @@ Result<Policy> DecideModules(std::span<const SourceTensor> tensors, const ModelC
   }
   OCTAVO_RETURN_IF_ERROR(RefuseQuantizedSource(tensors, config));
   Policy policy;
+  policy.config = config;
   policy.architecture = FindArchitecture(config.model_type);
   WarnOfUnknownType(config, &policy);
   for (const SourceModule& group : GroupByModule(tensors)) {

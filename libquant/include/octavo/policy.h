@@ -98,6 +98,7 @@ struct PolicyOptions {
 };
 
 struct Policy {
+  ModelConfig config;                               // what it was decided by
   const ArchitectureFacts* architecture = nullptr;  // null: the general rules
   // In the order of the modules' first tensors; a tied head without tensors comes last.
   std::vector<Decision> decisions;
