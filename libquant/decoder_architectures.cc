@@ -22,7 +22,11 @@ constexpr Names kGpt2Linears = {
 constexpr Names kGpt2Heads = {"lm_head", "score", "classifier", "qa_outputs",
                               "multiple_choice_head.summary"};
 
-// ---- GPT-Neo and GPT-J
+constexpr Names kOpenAiGptTypes = {"openai-gpt"};
+constexpr Names kBigCodeTypes = {"gpt_bigcode"};
+constexpr Names kGptLinears = {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"};
+
+// ---- GPT-Neo, GPT-J, CodeGen, MPT
 constexpr Names kGptNeoTypes = {"gpt_neo"};
 constexpr Names kGptNeoLinears = {
     "attn.attention.q_proj",
@@ -36,6 +40,11 @@ constexpr Names kGptJTypes = {"gptj"};
 constexpr Names kGptJLinears = {
     "attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.out_proj", "mlp.fc_in", "mlp.fc_out",
 };
+
+constexpr Names kCodeGenTypes = {"codegen"};
+constexpr Names kCodeGenLinears = {"attn.qkv_proj", "attn.out_proj", "mlp.fc_in", "mlp.fc_out"};
+constexpr Names kMptTypes = {"mpt"};
+constexpr Names kMptLinears = {"attn.Wqkv", "attn.out_proj", "ffn.up_proj", "ffn.down_proj"};
 
 // ---- GPT-NeoX, BLOOM, Falcon: q, k and v in one weight
 constexpr Names kNeoXTypes = {"gpt_neox"};
@@ -59,8 +68,20 @@ constexpr KeptLinear kOptKeep[] = {
 };
 
 // ---- Llama and what shares its layout
-constexpr Names kLlamaTypes = {"llama", "mistral", "qwen2", "qwen3"};
+constexpr Names kLlamaTypes = {"llama", "mistral", "qwen2",   "qwen3",   "olmo",
+                               "olmo2", "olmo3",   "granite", "stablelm"};
 constexpr Names kSmolLm3Types = {"smollm3"};
+constexpr Names kCohereTypes = {"cohere", "cohere2"};
+constexpr Names kStarCoder2Types = {"starcoder2"};
+constexpr Names kStarCoder2Linears = {
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+    "self_attn.o_proj", "mlp.c_fc",         "mlp.c_proj",
+};
+constexpr Names kGlmTypes = {"glm", "glm4"};
+constexpr Names kGlmLinears = {
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+    "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj",
+};
 constexpr Names kGemmaTypes = {"gemma", "gemma2", "gemma3_text"};
 constexpr Names kGemma3Types = {"gemma3"};
 constexpr Names kLlamaLinears = {
@@ -98,6 +119,27 @@ constexpr ArchitectureFacts kArchitectures[] = {
                  "checkpoints are masks, not biases. The `transformer.` prefix may be missing.",
     },
     {
+        .name = "OpenAI GPT",
+        .model_types = kOpenAiGptTypes,
+        .linears = kGptLinears,
+        .transposed = kGptLinears,
+        .heads = kGpt2Heads,
+        .tied_head = "lm_head",
+        .tied_to = "tokens_embed",
+        .tied_by_default = true,
+        .notes = "The first GPT: Conv1D as in GPT-2.",
+    },
+    {
+        .name = "GPT-BigCode (StarCoder)",
+        .model_types = kBigCodeTypes,
+        .linears = kGptLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "wte",
+        .tied_by_default = true,
+        .notes = "GPT-2's names with ordinary linears.",
+    },
+    {
         .name = "GPT-Neo",
         .model_types = kGptNeoTypes,
         .linears = kGptNeoLinears,
@@ -117,6 +159,25 @@ constexpr ArchitectureFacts kArchitectures[] = {
         .tied_to = "wte",
         .notes = "The head has a bias. `attn.bias` and `attn.masked_bias` of old checkpoints are "
                  "masks.",
+    },
+    {
+        .name = "CodeGen",
+        .model_types = kCodeGenTypes,
+        .linears = kCodeGenLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "wte",
+        .notes = "GPT-J with q, k and v in one weight.",
+    },
+    {
+        .name = "MPT",
+        .model_types = kMptTypes,
+        .linears = kMptLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "wte",
+        .tied_by_default = true,
+        .notes = "q, k and v are one weight.",
     },
     {
         .name = "GPT-NeoX and Pythia",
@@ -171,7 +232,8 @@ constexpr ArchitectureFacts kArchitectures[] = {
         .tied_head = "lm_head",
         .tied_to = "embed_tokens",
         .notes = "Small models of the family tie the head, large ones have their own: config.json "
-                 "says which. SmolLM and SmolLM2 are of type `llama`.",
+                 "says which. SmolLM and SmolLM2 are of type `llama`; OLMo, Granite and StableLM "
+                 "differ in norms alone.",
     },
     {
         .name = "SmolLM3",
@@ -182,6 +244,35 @@ constexpr ArchitectureFacts kArchitectures[] = {
         .tied_to = "embed_tokens",
         .tied_by_default = true,
         .notes = "Llama's layout; the head is tied unless config.json says otherwise.",
+    },
+    {
+        .name = "Cohere Command",
+        .model_types = kCohereTypes,
+        .linears = kLlamaLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .tied_by_default = true,
+        .notes = "Llama's layout.",
+    },
+    {
+        .name = "StarCoder2",
+        .model_types = kStarCoder2Types,
+        .linears = kStarCoder2Linears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .tied_by_default = true,
+        .notes = "`mlp.c_fc` and `mlp.c_proj` are ordinary linears.",
+    },
+    {
+        .name = "GLM-4",
+        .model_types = kGlmTypes,
+        .linears = kGlmLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .notes = "gate and up are one weight.",
     },
     {
         .name = "Gemma",

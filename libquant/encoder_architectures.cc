@@ -6,12 +6,11 @@ namespace {
 
 using Names = std::string_view[];
 
-constexpr std::string_view kNextToTheHead =
-    "outside the encoder blocks, next to the head: little to gain";
+constexpr std::string_view kNextToTheHead = "outside the blocks, next to the head: little to gain";
 
 // ---- BERT
 constexpr Names kBertTypes = {"bert"};
-constexpr Names kRobertaTypes = {"roberta", "xlm-roberta"};
+constexpr Names kRobertaTypes = {"roberta", "xlm-roberta", "camembert"};
 constexpr Names kBertLinears = {
     "attention.self.query",      "attention.self.key",          "attention.self.value",
     "attention.output.dense",    "crossattention.self.query",   "crossattention.self.key",
@@ -39,6 +38,40 @@ constexpr Names kMpnetLinears = {
     "attention.attn.o", "intermediate.dense", "layer.*.output.dense",
 };
 
+// ---- DistilBERT and ELECTRA
+constexpr Names kDistilBertTypes = {"distilbert"};
+constexpr Names kDistilBertLinears = {
+    "attention.q_lin",   "attention.k_lin", "attention.v_lin",
+    "attention.out_lin", "ffn.lin1",        "ffn.lin2",
+};
+constexpr Names kDistilBertHeads = {"vocab_projector", "classifier", "qa_outputs"};
+constexpr KeptLinear kDistilBertKeep[] = {
+    {"vocab_transform", kNextToTheHead},
+    {"pre_classifier", kNextToTheHead},
+};
+constexpr Names kElectraTypes = {"electra"};
+constexpr Names kElectraHeads = {"generator_lm_head", "discriminator_predictions.dense_prediction",
+                                 "classifier.out_proj", "classifier", "qa_outputs"};
+constexpr KeptLinear kElectraKeep[] = {
+    {"embeddings_project", "between the embedding and the first block: little to gain"},
+    {"generator_predictions.dense", kNextToTheHead},
+    {"discriminator_predictions.dense", kNextToTheHead},
+    {"classifier.dense", kNextToTheHead},
+};
+
+// ---- BART and what shares its layout
+constexpr Names kBartTypes = {"bart", "mbart", "marian", "pegasus", "m2m_100"};
+constexpr Names kBartLinears = {
+    "self_attn.q_proj",    "self_attn.k_proj",    "self_attn.v_proj",    "self_attn.out_proj",
+    "encoder_attn.q_proj", "encoder_attn.k_proj", "encoder_attn.v_proj", "encoder_attn.out_proj",
+    "layers.*.fc1",        "layers.*.fc2",
+};
+constexpr Names kBartHeads = {"lm_head", "classification_head.out_proj", "classifier",
+                              "qa_outputs"};
+constexpr KeptLinear kBartKeep[] = {
+    {"classification_head.dense", kNextToTheHead},
+};
+
 // ---- T5
 constexpr Names kT5Types = {"t5", "mt5", "umt5"};
 constexpr Names kT5Linears = {
@@ -50,19 +83,14 @@ constexpr Names kT5Heads = {"lm_head", "classification_head.out_proj", "classifi
 constexpr KeptLinear kT5Keep[] = {
     {"DenseReluDense.wo",
      "its inputs are so large that fp16 overflows: transformers keeps it in 32 bit"},
-    {"classification_head.dense", "outside the blocks, next to the head: little to gain"},
+    {"classification_head.dense", kNextToTheHead},
 };
 
 // ---- Whisper
 constexpr Names kWhisperTypes = {"whisper"};
-constexpr Names kWhisperLinears = {
-    "self_attn.q_proj",    "self_attn.k_proj",    "self_attn.v_proj",    "self_attn.out_proj",
-    "encoder_attn.q_proj", "encoder_attn.k_proj", "encoder_attn.v_proj", "encoder_attn.out_proj",
-    "layers.*.fc1",        "layers.*.fc2",
-};
 constexpr Names kWhisperHeads = {"proj_out", "classifier"};
 constexpr KeptLinear kWhisperKeep[] = {
-    {"projector", "outside the encoder blocks, next to the head: little to gain"},
+    {"projector", kNextToTheHead},
 };
 
 constexpr ArchitectureFacts kArchitectures[] = {
@@ -105,6 +133,41 @@ constexpr ArchitectureFacts kArchitectures[] = {
                  "never multiplied.",
     },
     {
+        .name = "DistilBERT",
+        .model_types = kDistilBertTypes,
+        .linears = kDistilBertLinears,
+        .heads = kDistilBertHeads,
+        .keep = kDistilBertKeep,
+        .tied_head = "vocab_projector",
+        .tied_to = "embeddings.word_embeddings",
+        .tied_by_default = true,
+        .notes = "The `distilbert.` prefix may be missing.",
+    },
+    {
+        .name = "ELECTRA",
+        .model_types = kElectraTypes,
+        .linears = kBertLinears,
+        .heads = kElectraHeads,
+        .keep = kElectraKeep,
+        .tied_head = "generator_lm_head",
+        .tied_to = "embeddings.word_embeddings",
+        .tied_by_default = true,
+        .notes = "BERT's blocks; small models have narrower embeddings and `embeddings_project`.",
+    },
+    {
+        .name = "BART",
+        .model_types = kBartTypes,
+        .linears = kBartLinears,
+        .heads = kBartHeads,
+        .keep = kBartKeep,
+        .tied_head = "lm_head",
+        .tied_to = "shared",
+        .tied_by_default = true,
+        .notes = "BART, mBART, MarianMT, PEGASUS and NLLB (`m2m_100`). "
+                 "`encoder.embed_tokens` and `decoder.embed_tokens` of old checkpoints repeat "
+                 "`shared`; `final_logits_bias` is a buffer.",
+    },
+    {
         .name = "T5",
         .model_types = kT5Types,
         .linears = kT5Linears,
@@ -120,7 +183,7 @@ constexpr ArchitectureFacts kArchitectures[] = {
     {
         .name = "Whisper",
         .model_types = kWhisperTypes,
-        .linears = kWhisperLinears,
+        .linears = kBartLinears,
         .heads = kWhisperHeads,
         .keep = kWhisperKeep,
         .tied_head = "proj_out",

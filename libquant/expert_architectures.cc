@@ -16,7 +16,10 @@ constexpr Names kMixtralLinears = {
     "experts.*.w1",     "experts.*.w2",     "experts.*.w3",
 };
 
+constexpr Names kPhiMoeTypes = {"phimoe"};
+
 constexpr Names kQwenMoeTypes = {"qwen2_moe", "qwen3_moe"};
+constexpr Names kOlmoeTypes = {"olmoe"};
 constexpr Names kQwenMoeLinears = {
     "self_attn.q_proj",        "self_attn.k_proj",        "self_attn.v_proj",
     "self_attn.o_proj",        "mlp.gate_proj",           "mlp.up_proj",
@@ -49,6 +52,30 @@ constexpr KeptLinear kDeepSeekKeep[] = {
     {"eh_proj",
      "joins two states ahead of the block that predicts a further token: little to gain"},
 };
+
+constexpr Names kGlmMoeTypes = {"glm4_moe"};
+constexpr Names kGlmMoeLinears = {
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+    "experts.*.gate_proj",
+    "experts.*.up_proj",
+    "experts.*.down_proj",
+    "shared_experts.gate_proj",
+    "shared_experts.up_proj",
+    "shared_experts.down_proj",
+};
+
+constexpr Names kGraniteMoeTypes = {"granitemoe"};
+constexpr Names kGraniteMoeLinears = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                      "self_attn.o_proj"};
+constexpr Names kGraniteMoeExperts = {"block_sparse_moe.input_linear",
+                                      "block_sparse_moe.output_linear", "experts.gate_up_proj",
+                                      "experts.down_proj"};
 
 constexpr Names kLlama4Types = {"llama4_text"};
 constexpr Names kLlama4Linears = {
@@ -86,6 +113,50 @@ constexpr ArchitectureFacts kArchitectures[] = {
         .notes = "Expert weights are single linears (`experts.0.gate_proj`) or one tensor for all "
                  "experts, [experts, out_features, in_features]. The routers `mlp.gate` and "
                  "`mlp.shared_expert_gate` choose experts and stay exact.",
+    },
+    {
+        .name = "OLMoE",
+        .model_types = kOlmoeTypes,
+        .linears = kQwenMoeLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .experts = kExpertTensors,
+        .notes = "Qwen MoE's layout without shared experts.",
+    },
+    {
+        .name = "Phi-3.5 MoE",
+        .model_types = kPhiMoeTypes,
+        .linears = kMixtralLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .experts = kExpertTensors,
+        .notes = "Mixtral's layout; the head has a bias.",
+    },
+    {
+        .name = "GLM-4 MoE",
+        .model_types = kGlmMoeTypes,
+        .linears = kGlmMoeLinears,
+        .heads = kDeepSeekHeads,
+        .keep = kDeepSeekKeep,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .experts = kExpertTensors,
+        .notes = "Grouped attention, DeepSeek's experts, and the block behind the last one.",
+    },
+    {
+        .name = "Granite MoE",
+        .model_types = kGraniteMoeTypes,
+        .linears = kGraniteMoeLinears,
+        .heads = kHeads,
+        .tied_head = "lm_head",
+        .tied_to = "embed_tokens",
+        .experts = kGraniteMoeExperts,
+        .notes =
+            "All experts are one tensor, [experts, out_features, in_features], which is called "
+            "`input_linear.weight` or `output_linear.weight`. The router "
+            "`block_sparse_moe.router.layer` stays exact.",
     },
     {
         .name = "DeepSeek",

@@ -56,6 +56,16 @@ std::string LowerCase(std::string_view text) {
   return lower;
 }
 
+// "embed_tokens.3", one of a list of embeddings, is what "embed_tokens" is.
+std::string_view WithoutTrailingNumbers(std::string_view module) {
+  for (;;) {
+    const size_t dot = module.rfind('.');
+    if (dot == std::string_view::npos || dot + 1 == module.size()) return module;
+    if (module.find_first_not_of("0123456789", dot + 1) != std::string_view::npos) return module;
+    module = module.substr(0, dot);
+  }
+}
+
 bool Fits(const NameRule& rule, std::string_view module, const std::string& last_lower) {
   switch (rule.where) {
     case Where::kEnd:
@@ -109,6 +119,7 @@ const std::string_view* FindEnding(std::span<const std::string_view> patterns,
 std::span<const NameRule> GeneralRules() { return kGeneralRules; }
 
 const NameRule* FindGeneralRule(std::string_view module) {
+  module = WithoutTrailingNumbers(module);
   const std::string last_lower = LowerCase(module.substr(module.rfind('.') + 1));
   for (const NameRule& rule : kGeneralRules) {
     if (Fits(rule, module, last_lower)) return &rule;

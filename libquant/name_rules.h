@@ -32,7 +32,7 @@ struct NameRule {
 
 // The general rules in order; docs/architectures.md lists them.
 std::span<const NameRule> GeneralRules();
-// The first rule that fits; null: an ordinary module, by its name.
+// The first rule that fits, numbers at the end aside; null: an ordinary module, by its name.
 const NameRule* FindGeneralRule(std::string_view module);
 
 }  // namespace octavo::quant

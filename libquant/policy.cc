@@ -47,8 +47,12 @@ Verdict JudgeSmall(const SourceModule& group, const NameRule* rule) {
   return Keep(ModuleKind::kOther, "one-dimensional: nothing to multiply");
 }
 
-Verdict JudgeExperts(const SourceTensor& weight, const ArchitectureFacts* facts) {
-  if (facts != nullptr && FindEnding(facts->experts, weight.name) != nullptr) {
+bool IsKnownExperts(const std::string& module, const ArchitectureFacts* facts) {
+  return facts != nullptr && FindEnding(facts->experts, module) != nullptr;
+}
+
+Verdict JudgeExperts(const std::string& module, const ArchitectureFacts* facts) {
+  if (IsKnownExperts(module, facts)) {
     return {ModuleKind::kExperts, Action::kQuantize,
             "expert linears of " + std::string(facts->name)};
   }
@@ -85,7 +89,10 @@ Verdict Judge(const SourceModule& group, const ArchitectureFacts* facts, bool on
   const NameRule* rule = FindGeneralRule(group.module);
   const SourceTensor* weight = group.weight;
   if (weight == nullptr || weight->shape.rank() < 2) return JudgeSmall(group, rule);
-  if (group.is_experts) return JudgeExperts(*weight, facts);
+  const bool is_stack = weight->shape.rank() == 3 && IsQuantizable(weight->dtype);
+  if (group.is_experts || (is_stack && IsKnownExperts(group.module, facts))) {
+    return JudgeExperts(group.module, facts);
+  }
   if (weight->shape.rank() > 2) {
     if (rule != nullptr) return Keep(rule->kind, rule->reason);
     if (weight->shape.rank() > 3) {
@@ -112,8 +119,7 @@ void SetFeatures(const SourceTensor& weight, const ArchitectureFacts* facts, Dec
   const Shape& shape = weight.shape;
   if (!IsMultiplied(decision->kind)) return;
   if (decision->kind == ModuleKind::kExperts) {
-    const bool is_known = facts != nullptr && FindEnding(facts->experts, weight.name) != nullptr;
-    if (!is_known) return;
+    if (!IsKnownExperts(decision->module, facts)) return;
     decision->experts = shape[0];
     decision->transposed = facts->experts_transposed;
   } else {

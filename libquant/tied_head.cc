@@ -13,8 +13,8 @@ using format::SourceTensor;
 
 // Classes that have an output head over the vocabulary; "LlamaModel" and the like have none.
 constexpr std::string_view kHeadClasses[] = {
-    "LMHeadModel", "DoubleHeadsModel", "ForCausalLM",
-    "ForMaskedLM", "ForPreTraining",   "ForConditionalGeneration",
+    "LMHeadModel",    "DoubleHeadsModel",         "ForCausalLM", "ForMaskedLM",
+    "ForPreTraining", "ForConditionalGeneration", "MTModel",
 };
 
 bool HasVocabularyHead(const std::string& architecture) {

@@ -61,7 +61,7 @@ constexpr char kRulesIntroduction[] =
 They decide for model types outside the table, and for modules that the table does not name. A
 weight is quantized if its tensor ends in `.weight`, has two dimensions and type F16, BF16 or
 F32, is stored as [out_features, in_features], and none of these rules, in order, fits the
-module. Tensors of three dimensions that hold the weights of all experts are kept: whether they
+module's name (numbers at its end aside: `embed_tokens.3` is what `embed_tokens` is). Tensors of three dimensions that hold the weights of all experts are kept: whether they
 are [experts, out, in] or [experts, in, out] cannot be seen. The report says that the general
 rules decided.
 

@@ -101,7 +101,7 @@ TEST(DecideModules, KeepsALinearWhoseBiasDoesNotFitAndWarns) {
 
 // A Conv1D family outside the table: its square weights look like ordinary linears, and are not.
 TEST(DecideModules, KeepsWhatMayBeTransposedInAnUnknownType) {
-  const Policy policy = Decide(Gpt2(""), Config("openai-gpt"));
+  const Policy policy = Decide(Gpt2(""), Config("newcomer"));
   const Decision* fused = Find(policy, "h.0.attn.c_attn");
   EXPECT_EQ(fused->action, Action::kKeep);
   EXPECT_TRUE(fused->transposed);
@@ -215,6 +215,7 @@ TEST(DecideModules, UsesTheGeneralRulesForAnUnknownType) {
   names.Add("layers.0.moe.gate.weight", {4, 16});
   names.Add("layers.0.ffn.router.layer.weight", {4, 16});
   names.Add("transformer.shared.weight", {100, 16});
+  names.Add("embed_tokens.3.weight", {100, 16});
   names.Add("layers.0.attention.relative_attention_bias.weight", {8, 4});
   names.Add("layers.0.conv1d.weight", {16, 4});
   names.Add("layers.0.patch.weight", {16, 3, 4, 4});
@@ -229,6 +230,7 @@ TEST(DecideModules, UsesTheGeneralRulesForAnUnknownType) {
   EXPECT_EQ(Find(policy, "layers.0.attention.wq")->reason, "linear, by the general rules");
   EXPECT_EQ(Find(policy, "layers.0.moe.gate")->kind, ModuleKind::kRouter);
   EXPECT_EQ(Find(policy, "layers.0.ffn.router.layer")->kind, ModuleKind::kRouter);
+  EXPECT_EQ(Find(policy, "embed_tokens.3")->kind, ModuleKind::kEmbedding);
   EXPECT_EQ(Find(policy, "transformer.shared")->kind, ModuleKind::kEmbedding);
   EXPECT_EQ(Find(policy, "layers.0.attention.relative_attention_bias")->kind,
             ModuleKind::kPosition);
@@ -265,6 +267,18 @@ TEST(DecideModules, TakesExpertsOnlyWhereTheTableKnowsTheirOrientation) {
   const Policy unknown = Decide(names, Config("somebody_s_moe"));
   EXPECT_EQ(Find(unknown, module)->action, Action::kKeep);
   EXPECT_NE(Find(unknown, module)->reason.find("orientation"), std::string::npos);
+}
+
+TEST(DecideModules, TakesExpertsThatAreCalledWeight) {
+  Names names;
+  const std::string module = "model.layers.0.block_sparse_moe.input_linear";
+  names.Add(module + ".weight", {4, 32, 16});
+  const Policy granite = Decide(names, Config("granitemoe"));
+  EXPECT_EQ(Find(granite, module)->action, Action::kQuantize);
+  EXPECT_EQ(Find(granite, module)->kind, ModuleKind::kExperts);
+  EXPECT_EQ(Find(granite, module)->experts, 4u);
+  EXPECT_EQ(Find(granite, module)->in_features, 16u);
+  EXPECT_EQ(Find(Decide(names, Config("newcomer")), module)->action, Action::kKeep);
 }
 
 TEST(DecideModules, AddsSkipPatternsToTheDefaults) {

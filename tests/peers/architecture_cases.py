@@ -159,6 +159,33 @@ def gpt2():
     ]
 
 
+def openai_gpt():
+    config = TOKENS | dict(n_embd=HIDDEN, n_layer=LAYERS, n_head=4, n_positions=64)
+    tied = Case("openai-gpt", "OpenAIGPTLMHeadModel", config)
+    return [
+        tied,
+        tied.but("untied", dict(tie_word_embeddings=False), dtype=torch.float32),
+        tied.but("bare names", cls="OpenAIGPTModel", edit=all_of(mask_buffers(*[f"h.{i}.attn" for i in range(LAYERS)]), claim("OpenAIGPTLMHeadModel"))),
+    ]
+
+
+def gpt_bigcode():
+    config = TOKENS | dict(n_embd=HIDDEN, n_layer=LAYERS, n_head=4, n_positions=64, n_inner=2 * HIDDEN)
+    tied = Case("gpt_bigcode", "GPTBigCodeForCausalLM", config)
+    return [tied, tied.but("untied", dict(tie_word_embeddings=False)), tied.but("square", dict(n_inner=HIDDEN, multi_query=False), save=SHARDS)]
+
+
+def codegen():
+    config = TOKENS | dict(n_embd=HIDDEN, n_layer=LAYERS, n_head=4, n_positions=64, rotary_dim=4, n_inner=2 * HIDDEN)
+    untied = Case("codegen", "CodeGenForCausalLM", config)
+    return [untied, untied.but("tied", dict(tie_word_embeddings=True)), untied.but("square", dict(n_inner=HIDDEN))]
+
+
+def mpt():
+    tied = Case("mpt", "MptForCausalLM", TOKENS | dict(d_model=HIDDEN, n_layers=LAYERS, n_heads=4, max_seq_len=64, expansion_ratio=2))
+    return [tied, tied.but("untied", dict(tie_word_embeddings=False), dtype=torch.bfloat16), tied.but("bare names", cls="MptModel", edit=claim("MptForCausalLM"))]
+
+
 def gpt_neo():
     config = TOKENS | dict(hidden_size=HIDDEN, num_layers=LAYERS, num_heads=4, attention_types=[[["global", "local"], 1]],
                            max_position_embeddings=64, intermediate_size=2 * HIDDEN)
@@ -303,18 +330,25 @@ def phi3():
     ]
 
 
+def glm(model_type, prefix):
+    # head_dim 8 by half: GLM turns half of each head.
+    untied = Case(model_type, f"{prefix}ForCausalLM", GROUPED)
+    return [untied, untied.but("tied", dict(tie_word_embeddings=True)), untied.but("narrow", dict(intermediate_size=HIDDEN // 2), save=SHARDS)]
+
+
 # ---- Mixtures of experts
 
 # Every token goes to all experts, so that each is seen at work.
 ROUTED = GROUPED | dict(num_experts_per_tok=4, _experts_implementation="eager")
 
 
-def experts_in_both_layouts(case, square):
+def experts_in_both_layouts(case, square, stacked_stays=None):
+    stacked = dataclasses.replace(case, save=STACKED, stays=stacked_stays or case.stays)
     return [
         case,
-        case.but("stacked", save=STACKED),
+        stacked.but("stacked"),
         case.but("square", square),
-        case.but("square stacked", square, save=STACKED, dtype=torch.bfloat16),
+        stacked.but("square stacked", square, dtype=torch.bfloat16),
         case.but("tied", dict(tie_word_embeddings=True), save=SHARDS),
     ]
 
@@ -334,6 +368,20 @@ def qwen_moe():
     square = dict(moe_intermediate_size=HIDDEN)
     return experts_in_both_layouts(qwen2, square) + experts_in_both_layouts(qwen3, square) + [
         qwen3.but("first block dense", dict(mlp_only_layers=[0], intermediate_size=2 * HIDDEN))]
+
+
+def other_experts():
+    square = dict(intermediate_size=HIDDEN)
+    olmoe = Case("olmoe", "OlmoeForCausalLM", ROUTED | dict(num_experts=4), stays={"*.mlp.gate": "router"})
+    # Its router sends every token to two experts.
+    phimoe = Case("phimoe", "PhimoeForCausalLM", ROUTED | dict(num_local_experts=2, num_experts_per_tok=2), stays={"*.gate": "router"})
+    glm = Case("glm4_moe", "Glm4MoeForCausalLM", ROUTED | dict(
+        n_routed_experts=4, moe_intermediate_size=HIDDEN // 2, first_k_dense_replace=1, n_shared_experts=1, n_group=1, topk_group=1),
+        stays={"*.mlp.gate": "router"})
+    granite = Case("granitemoe", "GraniteMoeForCausalLM", ROUTED | dict(num_local_experts=4), stays={"*.router*": "router"})
+    return [*experts_in_both_layouts(olmoe, square), *experts_in_both_layouts(phimoe, square, {"*.router": "router"}),
+            *experts_in_both_layouts(glm, dict(moe_intermediate_size=HIDDEN)), *experts_in_both_layouts(granite, square),
+            granite.but("square pair", dict(intermediate_size=HIDDEN // 2))]
 
 
 def deepseek():
@@ -397,6 +445,51 @@ def roberta_like(model_type, prefix):
     ]
 
 
+def distilbert():
+    config = TOKENS | dict(dim=HIDDEN, n_layers=LAYERS, n_heads=4, hidden_dim=2 * HIDDEN, max_position_embeddings=64)
+    tied = Case("distilbert", "DistilBertForMaskedLM", config, head="vocab_projector", stays={"vocab_transform": "linear"})
+    return [
+        tied,
+        tied.but("untied", dict(tie_word_embeddings=False)),
+        tied.but("square", dict(hidden_dim=HIDDEN), dtype=torch.float32),
+        Case("distilbert", "DistilBertModel", config, head=""),
+        Case("distilbert", "DistilBertForSequenceClassification", config, head="", stays={"pre_classifier": "linear", "classifier": "head"}),
+    ]
+
+
+def electra():
+    tied = Case("electra", "ElectraForMaskedLM", DECODER | dict(embedding_size=HIDDEN), head="generator_lm_head",
+                stays={"generator_predictions.dense": "linear"})
+    return [
+        tied,
+        tied.but("untied", dict(tie_word_embeddings=False)),
+        tied.but("small", dict(embedding_size=16), stays={"*.embeddings_project": "linear"}),
+        tied.but("square", dict(intermediate_size=HIDDEN), dtype=torch.float32),
+        Case("electra", "ElectraForPreTraining", DECODER | dict(embedding_size=HIDDEN), head="",
+             stays={"discriminator_predictions.dense": "linear", "discriminator_predictions.dense_prediction": "head"}),
+    ]
+
+
+def bart_like(model_type, prefix, **settings):
+    config = TOKENS | settings | dict(d_model=HIDDEN, encoder_layers=LAYERS, decoder_layers=LAYERS, encoder_attention_heads=4, decoder_attention_heads=4,
+                                      encoder_ffn_dim=2 * HIDDEN, decoder_ffn_dim=2 * HIDDEN, max_position_embeddings=64, decoder_start_token_id=2)
+    classes = {"marian": "MarianMTModel"}
+    tied = Case(model_type, classes.get(model_type, f"{prefix}ForConditionalGeneration"), config, inputs=text_to_text)
+    return [
+        tied,
+        tied.but("untied", dict(tie_word_embeddings=False), dtype=torch.float32),
+        tied.but("square", dict(encoder_ffn_dim=HIDDEN, decoder_ffn_dim=HIDDEN), save=SHARDS),
+        tied.but("", cls=f"{prefix}Model", head=""),
+    ]
+
+
+def bart():
+    classes = Case("bart", "BartForSequenceClassification", bart_like("bart", "Bart")[0].config, head="", inputs=text_with_end,
+                   stays={"classification_head.dense": "linear", "classification_head.out_proj": "head"})
+    return [*bart_like("bart", "Bart"), classes, *bart_like("mbart", "MBart"), *bart_like("marian", "Marian"), *bart_like("pegasus", "Pegasus"),
+            *bart_like("m2m_100", "M2M100")]
+
+
 def t5_like(model_type, prefix):
     config = TOKENS | dict(d_model=HIDDEN, d_kv=8, d_ff=2 * HIDDEN, num_layers=LAYERS, num_heads=4, decoder_start_token_id=0)
     case = Case(model_type, f"{prefix}ForConditionalGeneration", config, inputs=text_to_text, stays={"*.DenseReluDense.wo": "linear"})
@@ -443,24 +536,27 @@ def whisper():
 
 def unknown():
     says = "is not in the table of architectures: the general rules decided"
+    untied = dict(tie_word_embeddings=False)
+    routed = Case("flex_olmo", "FlexOlmoForCausalLM", ROUTED | untied | dict(num_experts=4), known=False, warns=says, stays={"*.mlp.gate": "router"})
     return [
-        Case("olmo2", "Olmo2ForCausalLM", GROUPED | dict(tie_word_embeddings=False), known=False, warns=says),
-        Case("starcoder2", "Starcoder2ForCausalLM", GROUPED | dict(tie_word_embeddings=True), known=False, warns=says),
-        Case("stablelm", "StableLmForCausalLM", DECODER | dict(num_key_value_heads=2), known=False, warns=says),
-        Case("openai-gpt", "OpenAIGPTLMHeadModel", TOKENS | dict(n_embd=HIDDEN, n_layer=LAYERS, n_head=4, n_positions=64), known=False, warns=says,
-             stays={"*.c_attn": "linear", "*.c_proj": "linear", "*.c_fc": "linear"}),
-        Case("olmoe", "OlmoeForCausalLM", ROUTED | dict(num_experts=4, tie_word_embeddings=False), known=False, warns=says,
-             stays={"*.mlp.gate": "router"}),
-        Case("olmoe", "OlmoeForCausalLM", ROUTED | dict(num_experts=4, tie_word_embeddings=False), "stacked", known=False, warns=says, save=STACKED,
-             stays={"*.mlp.gate": "router", "*.experts.*_proj": "experts"}),
+        Case("helium", "HeliumForCausalLM", GROUPED | untied, known=False, warns=says),
+        Case("persimmon", "PersimmonForCausalLM", DECODER | dict(tie_word_embeddings=True), known=False, warns=says),
+        Case("imagegpt", "ImageGPTForCausalImageModeling", TOKENS | dict(n_embd=HIDDEN, n_layer=LAYERS, n_head=4, n_positions=64) | untied,
+             known=False, warns=says, stays={"*.c_attn": "linear", "*.c_proj": "linear", "*.c_fc": "linear"}),
+        routed,
+        routed.but("stacked", save=STACKED, stays={"*.experts.*_proj": "experts"}),
     ]
 
 
 def all_cases():
     return [
-        *gpt2(), *gpt_neo(), *gptj(), *gpt_neox(), *opt(), *bloom(), *falcon(), *llama(), *llama_like("mistral", "Mistral"),
-        *llama_like("qwen2", "Qwen2"), *llama_like("qwen3", "Qwen3"), *llama_like("smollm3", "SmolLM3"), *gemma(), *gemma3(), *phi(), *phi3(),
-        *mixtral(), *qwen_moe(), *deepseek(), *llama4(), *gpt_oss(), *bert(), *roberta_like("roberta", "Roberta"),
-        *roberta_like("xlm-roberta", "XLMRoberta"), *roberta_like("mpnet", "MPNet"), *t5_like("t5", "T5"), *t5_like("mt5", "MT5"),
+        *gpt2(), *openai_gpt(), *gpt_bigcode(), *codegen(), *mpt(), *gpt_neo(), *gptj(), *gpt_neox(), *opt(), *bloom(), *falcon(), *llama(), *llama_like("mistral", "Mistral"),
+        *llama_like("qwen2", "Qwen2"), *llama_like("qwen3", "Qwen3"), *llama_like("smollm3", "SmolLM3"),
+        *llama_like("olmo", "Olmo"), *llama_like("olmo2", "Olmo2"), *llama_like("olmo3", "Olmo3"), *llama_like("granite", "Granite"),
+        *llama_like("stablelm", "StableLm"), *llama_like("cohere", "Cohere"), *llama_like("cohere2", "Cohere2"), *llama_like("starcoder2", "Starcoder2"),
+        *glm("glm", "Glm"), *glm("glm4", "Glm4"), *gemma(), *gemma3(), *phi(), *phi3(),
+        *mixtral(), *qwen_moe(), *other_experts(), *deepseek(), *llama4(), *gpt_oss(), *bert(), *roberta_like("roberta", "Roberta"),
+        *roberta_like("xlm-roberta", "XLMRoberta"), *roberta_like("camembert", "Camembert"), *roberta_like("mpnet", "MPNet"),
+        *distilbert(), *electra(), *bart(), *t5_like("t5", "T5"), *t5_like("mt5", "MT5"),
         *t5_like("umt5", "UMT5"), *whisper(), *unknown(),
     ]

@@ -30,8 +30,8 @@ from multiplied import Recorder
 from octavo_file import open_8vo
 from sources import Source
 
-# What no config of a type can make: BLOOM's feed-forward part is always four times as wide.
-IMPOSSIBLE = {"bloom": {"double"}}
+# What no config of a type can make: a feed-forward part that is not four times as wide.
+IMPOSSIBLE = {"bloom": {"double"}, "mpt": {"double"}, "openai-gpt": {"double"}}
 
 
 class Mismatch(Exception):

@@ -39,8 +39,9 @@ struct ArchitectureFacts {
   std::string_view tied_head = {};
   std::string_view tied_to = {};
   bool tied_by_default = false;
-  // 3-D tensors of all experts, by the tensor's own last components: [experts, out_features,
-  // in_features], or with experts_transposed [experts, in_features, out_features].
+  // 3-D tensors of all experts, by the last components of the module's name, which is the tensor's
+  // own without ".weight": [experts, out_features, in_features], or with experts_transposed
+  // [experts, in_features, out_features].
   std::span<const std::string_view> experts = {};
   bool experts_transposed = false;
   // What else docs/architectures.md says, a sentence or two.
