@@ -62,8 +62,13 @@ They decide for model types outside the table, and for modules that the table do
 weight is quantized if its tensor ends in `.weight`, has two dimensions and type F16, BF16 or
 F32, is stored as [out_features, in_features], and none of these rules, in order, fits the
 module's name (numbers at its end aside: `embed_tokens.3` is what `embed_tokens` is). Tensors of three dimensions that hold the weights of all experts are kept: whether they
-are [experts, out, in] or [experts, in, out] cannot be seen. The report says that the general
-rules decided.
+are [experts, out, in] or [experts, in, out] cannot be seen. Where a bias shows that a model keeps
+its linears as [in_features, out_features], what may lie that way stays too. The report says that
+the general rules decided.
+
+`tests/peers/name_sweep.py` runs the rules over every model type of transformers by its names: of
+the 561 types of version 5.23 that build from their defaults, eight have a module that is no
+linear and would be quantized, embeddings with names of their own, which the script lists.
 
 | module's name | is | because |
 |---|---|---|

@@ -216,6 +216,9 @@ TEST(DecideModules, UsesTheGeneralRulesForAnUnknownType) {
   names.Add("layers.0.ffn.router.layer.weight", {4, 16});
   names.Add("transformer.shared.weight", {100, 16});
   names.Add("embed_tokens.3.weight", {100, 16});
+  names.Add("text.segment_emb.weight", {2, 16});
+  names.Add("decoder.mask_tokens.weight", {4, 16});
+  names.Add("quantizers.0.codebook.weight", {64, 16});
   names.Add("layers.0.attention.relative_attention_bias.weight", {8, 4});
   names.Add("layers.0.conv1d.weight", {16, 4});
   names.Add("layers.0.patch.weight", {16, 3, 4, 4});
@@ -230,8 +233,10 @@ TEST(DecideModules, UsesTheGeneralRulesForAnUnknownType) {
   EXPECT_EQ(Find(policy, "layers.0.attention.wq")->reason, "linear, by the general rules");
   EXPECT_EQ(Find(policy, "layers.0.moe.gate")->kind, ModuleKind::kRouter);
   EXPECT_EQ(Find(policy, "layers.0.ffn.router.layer")->kind, ModuleKind::kRouter);
-  EXPECT_EQ(Find(policy, "embed_tokens.3")->kind, ModuleKind::kEmbedding);
-  EXPECT_EQ(Find(policy, "transformer.shared")->kind, ModuleKind::kEmbedding);
+  for (const char* name : {"embed_tokens.3", "transformer.shared", "text.segment_emb",
+                           "decoder.mask_tokens", "quantizers.0.codebook"}) {
+    EXPECT_EQ(Find(policy, name)->kind, ModuleKind::kEmbedding) << name;
+  }
   EXPECT_EQ(Find(policy, "layers.0.attention.relative_attention_bias")->kind,
             ModuleKind::kPosition);
   EXPECT_EQ(Find(policy, "layers.0.conv1d")->kind, ModuleKind::kConvolution);
