@@ -9,7 +9,7 @@ namespace {
 std::vector<ArchitectureFacts> Joined() {
   std::vector<ArchitectureFacts> all;
   for (const std::span<const ArchitectureFacts> part :
-       {DecoderArchitectures(), ExpertArchitectures(), EncoderArchitectures()}) {
+       {GptArchitectures(), LlamaArchitectures(), ExpertArchitectures(), EncoderArchitectures()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;

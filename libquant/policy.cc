@@ -5,6 +5,7 @@
 
 #include "libquant/name_rules.h"
 #include "libquant/quantized_source.h"
+#include "libquant/skip_patterns.h"
 #include "libquant/source_modules.h"
 #include "libquant/tied_head.h"
 #include "octavo/kernels.h"
@@ -212,22 +213,6 @@ Decision Decide(const SourceModule& group, const ArchitectureFacts* facts,
   return decision;
 }
 
-Status CheckPattern(const std::string& pattern) {
-  for (const std::string_view component : SplitComponents(pattern)) {
-    if (component.empty()) {
-      return Status(ErrorCode::kInvalidArgument,
-                    "pattern \"" + pattern + "\": a component between dots is empty");
-    }
-    if (component != "*" && component.find_first_of("*?[]()^$|\\+") != std::string_view::npos) {
-      return Status(ErrorCode::kInvalidArgument,
-                    "pattern \"" + pattern + "\": \"" + std::string(component) +
-                        "\" is no name; patterns are whole dotted components, and \"*\" stands "
-                        "for one of any content");
-    }
-  }
-  return {};
-}
-
 // A model with weights that look like a Conv1D's: what does not show its orientation by a bias may
 // be one too.
 void KeepDoubtfulOrientations(Policy* policy) {
@@ -251,23 +236,6 @@ void KeepDoubtfulOrientations(Policy* policy) {
       "architectures");
 }
 
-// Keeps what the user named in 16 bit; a pattern that names nothing is worth a warning.
-void ApplySkipPatterns(std::span<const std::string> patterns, Policy* policy) {
-  for (const std::string& pattern : patterns) {
-    bool has_match = false;
-    for (Decision& decision : policy->decisions) {
-      if (!MatchesModule(pattern, decision.module)) continue;
-      has_match = true;
-      if (decision.action != Action::kQuantize) continue;
-      decision.action = Action::kKeep;
-      decision.reason = "kept by request: \"" + pattern + "\"";
-    }
-    if (!has_match) {
-      policy->warnings.push_back("pattern \"" + pattern + "\" matches no module");
-    }
-  }
-}
-
 void WarnOfUnknownType(const ModelConfig& config, Policy* policy) {
   if (policy->architecture != nullptr) return;
   policy->warnings.push_back(
@@ -278,14 +246,6 @@ void WarnOfUnknownType(const ModelConfig& config, Policy* policy) {
 }
 
 }  // namespace
-
-bool MatchesModule(std::string_view pattern, std::string_view module) {
-  for (size_t end = module.size();;) {
-    if (EndsWithComponents(pattern, module.substr(0, end))) return true;
-    end = module.substr(0, end).rfind('.');
-    if (end == std::string_view::npos) return false;
-  }
-}
 
 Result<Policy> DecideModules(std::span<const SourceTensor> tensors, const ModelConfig& config,
                              const PolicyOptions& options) {
