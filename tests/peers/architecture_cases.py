@@ -165,7 +165,8 @@ def openai_gpt():
     return [
         tied,
         tied.but("untied", dict(tie_word_embeddings=False), dtype=torch.float32),
-        tied.but("bare names", cls="OpenAIGPTModel", edit=all_of(mask_buffers(*[f"h.{i}.attn" for i in range(LAYERS)]), claim("OpenAIGPTLMHeadModel"))),
+        tied.but("bare names", cls="OpenAIGPTModel",
+                 edit=all_of(mask_buffers(*[f"h.{i}.attn" for i in range(LAYERS)]), claim("OpenAIGPTLMHeadModel"))),
     ]
 
 
@@ -183,7 +184,8 @@ def codegen():
 
 def mpt():
     tied = Case("mpt", "MptForCausalLM", TOKENS | dict(d_model=HIDDEN, n_layers=LAYERS, n_heads=4, max_seq_len=64, expansion_ratio=2))
-    return [tied, tied.but("untied", dict(tie_word_embeddings=False), dtype=torch.bfloat16), tied.but("bare names", cls="MptModel", edit=claim("MptForCausalLM"))]
+    return [tied, tied.but("untied", dict(tie_word_embeddings=False), dtype=torch.bfloat16),
+            tied.but("bare names", cls="MptModel", edit=claim("MptForCausalLM"))]
 
 
 def gpt_neo():
@@ -470,9 +472,10 @@ def electra():
     ]
 
 
-def bart_like(model_type, prefix, **settings):
-    config = TOKENS | settings | dict(d_model=HIDDEN, encoder_layers=LAYERS, decoder_layers=LAYERS, encoder_attention_heads=4, decoder_attention_heads=4,
-                                      encoder_ffn_dim=2 * HIDDEN, decoder_ffn_dim=2 * HIDDEN, max_position_embeddings=64, decoder_start_token_id=2)
+def bart_like(model_type, prefix):
+    config = TOKENS | dict(
+        d_model=HIDDEN, encoder_layers=LAYERS, decoder_layers=LAYERS, encoder_attention_heads=4, decoder_attention_heads=4,
+        encoder_ffn_dim=2 * HIDDEN, decoder_ffn_dim=2 * HIDDEN, max_position_embeddings=64, decoder_start_token_id=2)
     classes = {"marian": "MarianMTModel"}
     tied = Case(model_type, classes.get(model_type, f"{prefix}ForConditionalGeneration"), config, inputs=text_to_text)
     return [
@@ -484,9 +487,9 @@ def bart_like(model_type, prefix, **settings):
 
 
 def bart():
-    classes = Case("bart", "BartForSequenceClassification", bart_like("bart", "Bart")[0].config, head="", inputs=text_with_end,
+    classifier = Case("bart", "BartForSequenceClassification", bart_like("bart", "Bart")[0].config, head="", inputs=text_with_end,
                    stays={"classification_head.dense": "linear", "classification_head.out_proj": "head"})
-    return [*bart_like("bart", "Bart"), classes, *bart_like("mbart", "MBart"), *bart_like("marian", "Marian"), *bart_like("pegasus", "Pegasus"),
+    return [*bart_like("bart", "Bart"), classifier, *bart_like("mbart", "MBart"), *bart_like("marian", "Marian"), *bart_like("pegasus", "Pegasus"),
             *bart_like("m2m_100", "M2M100")]
 
 
@@ -502,7 +505,7 @@ def t5_like(model_type, prefix):
         flan,
         case.but("square", dict(d_ff=HIDDEN), dtype=torch.bfloat16),
         case.but("", cls=f"{prefix}EncoderModel", inputs=text, head=""),
-        case.but("", cls=f"{prefix}ForSequenceClassification", head="", inputs=lambda config: text_with_end(config),
+        case.but("", cls=f"{prefix}ForSequenceClassification", head="", inputs=text_with_end,
                  stays={"classification_head.dense": "linear", "classification_head.out_proj": "head"}),
     ]
 
@@ -527,8 +530,8 @@ def whisper():
         case.but("untied", dict(tie_word_embeddings=False), dtype=torch.float32),
         case.but("square", dict(encoder_ffn_dim=HIDDEN, decoder_ffn_dim=HIDDEN), save=SHARDS),
         case.but("stored head", edit=stored_head("proj_out", "model.decoder.embed_tokens")),
-        Case("whisper", "WhisperForAudioClassification", config, inputs=lambda config: dict(input_features=torch.randn(2, 8, 32, generator=generator)),
-             head="", stays={"projector": "linear", "classifier": "head"}),
+        Case("whisper", "WhisperForAudioClassification", config, inputs=lambda config: {"input_features": sound(config)["input_features"]}, head="",
+             stays={"projector": "linear", "classifier": "head"}),
     ]
 
 
@@ -537,7 +540,8 @@ def whisper():
 def unknown():
     says = "is not in the table of architectures: the general rules decided"
     untied = dict(tie_word_embeddings=False)
-    routed = Case("flex_olmo", "FlexOlmoForCausalLM", ROUTED | untied | dict(num_experts=4), known=False, warns=says, stays={"*.mlp.gate": "router"})
+    routed = Case("flex_olmo", "FlexOlmoForCausalLM", ROUTED | untied | dict(num_experts=4), known=False, warns=says,
+                  stays={"*.mlp.gate": "router"})
     return [
         Case("helium", "HeliumForCausalLM", GROUPED | untied, known=False, warns=says),
         Case("persimmon", "PersimmonForCausalLM", DECODER | dict(tie_word_embeddings=True), known=False, warns=says),
@@ -548,15 +552,20 @@ def unknown():
     ]
 
 
+LLAMA_LIKE = {
+    "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3", "smollm3": "SmolLM3", "olmo": "Olmo", "olmo2": "Olmo2", "olmo3": "Olmo3",
+    "granite": "Granite", "stablelm": "StableLm", "cohere": "Cohere", "cohere2": "Cohere2", "starcoder2": "Starcoder2",
+}
+
+
 def all_cases():
     return [
-        *gpt2(), *openai_gpt(), *gpt_bigcode(), *codegen(), *mpt(), *gpt_neo(), *gptj(), *gpt_neox(), *opt(), *bloom(), *falcon(), *llama(), *llama_like("mistral", "Mistral"),
-        *llama_like("qwen2", "Qwen2"), *llama_like("qwen3", "Qwen3"), *llama_like("smollm3", "SmolLM3"),
-        *llama_like("olmo", "Olmo"), *llama_like("olmo2", "Olmo2"), *llama_like("olmo3", "Olmo3"), *llama_like("granite", "Granite"),
-        *llama_like("stablelm", "StableLm"), *llama_like("cohere", "Cohere"), *llama_like("cohere2", "Cohere2"), *llama_like("starcoder2", "Starcoder2"),
-        *glm("glm", "Glm"), *glm("glm4", "Glm4"), *gemma(), *gemma3(), *phi(), *phi3(),
-        *mixtral(), *qwen_moe(), *other_experts(), *deepseek(), *llama4(), *gpt_oss(), *bert(), *roberta_like("roberta", "Roberta"),
-        *roberta_like("xlm-roberta", "XLMRoberta"), *roberta_like("camembert", "Camembert"), *roberta_like("mpnet", "MPNet"),
-        *distilbert(), *electra(), *bart(), *t5_like("t5", "T5"), *t5_like("mt5", "MT5"),
-        *t5_like("umt5", "UMT5"), *whisper(), *unknown(),
+        *gpt2(), *openai_gpt(), *gpt_bigcode(), *gpt_neo(), *gptj(), *codegen(), *mpt(), *gpt_neox(), *opt(), *bloom(), *falcon(),
+        *llama(), *(case for names in LLAMA_LIKE.items() for case in llama_like(*names)), *glm("glm", "Glm"), *glm("glm4", "Glm4"),
+        *gemma(), *gemma3(), *phi(), *phi3(),
+        *mixtral(), *qwen_moe(), *other_experts(), *deepseek(), *llama4(), *gpt_oss(),
+        *bert(), *roberta_like("roberta", "Roberta"), *roberta_like("xlm-roberta", "XLMRoberta"), *roberta_like("camembert", "Camembert"),
+        *roberta_like("mpnet", "MPNet"), *distilbert(), *electra(),
+        *bart(), *t5_like("t5", "T5"), *t5_like("mt5", "MT5"), *t5_like("umt5", "UMT5"), *whisper(),
+        *unknown(),
     ]

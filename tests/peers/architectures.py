@@ -138,7 +138,7 @@ class Conversion:
         self.head_is_tied = head is not None and head.weight is model.get_input_embeddings().weight
         self.modules = {m["name"]: m for m in self.file.modules}
         self.multiplied = self._find_multiplied()
-        self.shapes = set()  # what the case covers
+        self.shapes = set()  # what the case covers: of "square", "double", "tied", "untied"
 
     def _find_multiplied(self):
         """Tensor of the checkpoint -> where its values are in the model, for what the run multiplied by."""
@@ -168,7 +168,8 @@ class Conversion:
                 require(self.modules[name]["kind"] == kind, f"{name} is {self.modules[name]['kind']}, expected {kind}")
                 require(not self.modules[name]["quantized"], f"{name} is converted")
         converted = {m["source_tensor"] for m in self.file.modules if m["quantized"]}
-        require(converted == expected, f"converted and should not be: {sorted(converted - expected)}; not converted and should be: {sorted(expected - converted)}")
+        require(converted == expected, f"converted and should not be: {sorted(converted - expected)}; "
+                                       f"not converted and should be: {sorted(expected - converted)}")
 
     def check_head(self):
         if not self.case.head:
@@ -190,6 +191,8 @@ class Conversion:
             if not module["quantized"]:
                 continue
             name = module["name"]
+            has_bias = not {f"{name}.bias", f"{name}_bias"}.isdisjoint(self.source.names)
+            require(("bias" in module) == has_bias, f"{name}: its bias is {module.get('bias')}")
             weight = self.file.dequantized(name).astype(np.float64)
             step = self.file.scales(name).astype(np.float64) / 127
             parameter, expert, rows = self.multiplied[module["source_tensor"]]
@@ -201,8 +204,9 @@ class Conversion:
                 if (expert is not None and product.expert != expert) or not product.x.any():  # no token chose this expert
                     continue
                 used.add(product.expert)
+                way = "[in, out]" if product.stored_in_out else "[out, in]"
                 require(bool(module["transposed"]) == product.stored_in_out,
-                        f"{name}: transposed {module['transposed']}, but the model uses it as {'[in, out]' if product.stored_in_out else '[out, in]'}")
+                        f"{name}: transposed {module['transposed']}, but the model has it as {way}")
                 self.check_one(module, product, weight[product.expert] if stacked else weight, step[product.expert] if stacked else step, rows)
             wanted = set(range(weight.shape[0])) if stacked else {expert}
             require(used == wanted, f"{name}: the run used experts {used} of {wanted}: more tokens are needed")
@@ -215,7 +219,6 @@ class Conversion:
                 f"{name}: {in_features} -> {out_features}, the model's product is {product.x.shape[1]} -> {product.y.shape[1]}")
         bias = None
         if product.bias is not None:
-            require("bias" in module, f"{name}: its bias is missing")
             bias = self.source.tensor(module["bias"]).double().numpy()
         require(check_product(product, weight, step, bias), f"{name}: x @ dequantized is not what the model computes")
         if in_features == out_features:
@@ -245,7 +248,7 @@ class Conversion:
 
 
 def check(case, octavo):
-    """What the case covers: of "square", "double", "tied", "untied"."""
+    """The conversion, all of whose checks hold."""
     torch.manual_seed(sum(map(ord, case.name)))
     with tempfile.TemporaryDirectory() as work:
         conversion = Conversion(case, octavo, pathlib.Path(work))
