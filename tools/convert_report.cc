@@ -55,6 +55,10 @@ std::string ReportText(const std::string& output, const quant::ConvertReport& re
                      DescribeArchitecture(manifest.source) + "\n" + "quantization  " +
                      DescribeQuantization(manifest.quantization) + "\n" +
                      SizeLines(facts, report.bytes_file);
+  if (report.bytes_resumed > 0) {
+    text += "resumed       an interrupted conversion had read " +
+            FormatBytes(report.bytes_resumed) + "\n";
+  }
   if (facts.kept_columns > 0) text += "kept columns  " + FormatCount(facts.kept_columns) + "\n";
   if (report.files.size() > 1) {
     text += "files         an index and " + Plural(report.files.size() - 1, "shard") + "\n";
@@ -68,6 +72,7 @@ Json ReportJson(const std::string& output, const quant::ConvertReport& report) {
           {"output", output},
           {"files", report.files},
           {"seconds", report.seconds},
+          {"bytes_resumed", report.bytes_resumed},
           {"source", SourceJson(report.manifest.source)},
           {"quantization", QuantizationJson(report.manifest.quantization)},
           {"summary", SummaryJson(facts, report.bytes_file)},
