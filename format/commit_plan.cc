@@ -46,7 +46,7 @@ std::vector<std::byte> CommitPlan::Encode() const {
     out.PutString(rename.final_name);
     out.Put<uint8_t>(rename.was_there);
   }
-  out.Put(output_inode);
+  out.PutVector(header);
   out.Put<uint64_t>(obsolete.size());
   for (const std::string& name : obsolete) out.PutString(name);
   return out.Take();
@@ -62,7 +62,7 @@ std::optional<CommitPlan> CommitPlan::Decode(std::span<const std::byte> bytes) {
     rename.was_there = in.Get<uint8_t>() != 0;
     plan.renames.push_back(std::move(rename));
   }
-  plan.output_inode = in.Get<uint64_t>();
+  plan.header = in.GetVector<std::byte>();
   for (auto count = in.Get<uint64_t>(); count > 0 && in.ok(); --count) {
     plan.obsolete.push_back(in.GetString());
   }
@@ -70,8 +70,14 @@ std::optional<CommitPlan> CommitPlan::Decode(std::span<const std::byte> bytes) {
   return plan;
 }
 
-bool IsCommitted(const std::string& path, const CommitPlan& plan) {
-  return plan.output_inode != 0 && InodeOf(path) == plan.output_inode;
+Result<bool> IsCommitted(const std::string& path, const CommitPlan& plan) {
+  const Result<InputFile> output = InputFile::Open(path);
+  if (output.code() == ErrorCode::kNotFound) return false;
+  if (!output.ok()) return output.status();
+  std::vector<std::byte> header(plan.header.size());
+  if (output->size() < header.size()) return false;
+  OCTAVO_RETURN_IF_ERROR(output->ReadAt(0, header));
+  return header == plan.header;
 }
 
 bool IsWhole(const std::string& path, const CommitPlan& plan) {

@@ -20,15 +20,15 @@ struct CommitPlan {
     bool was_there = false;  // something of the final name was there before
   };
   std::vector<Rename> renames;
-  uint64_t output_inode = 0;          // of the last temporary
+  std::vector<std::byte> header;      // of the output: no other content has the same
   std::vector<std::string> obsolete;  // shards of the old output, to be removed after the commit
 
   std::vector<std::byte> Encode() const;
   static std::optional<CommitPlan> Decode(std::span<const std::byte> bytes);
 };
 
-// Whether the last rename was made. `path`: the output.
-bool IsCommitted(const std::string& path, const CommitPlan& plan);
+// Whether the last rename was made. `path`: the output. Errors: kIo, if it cannot be read.
+Result<bool> IsCommitted(const std::string& path, const CommitPlan& plan);
 // Whether every file is there, under the one name or the other.
 bool IsWhole(const std::string& path, const CommitPlan& plan);
 // Makes the renames that are missing. Errors: kAlreadyExists (without overwrite, if an output

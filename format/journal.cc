@@ -37,6 +37,8 @@ bool ParseRecord(std::span<const std::byte> bytes, JournalRecord* record, uint64
 
 Result<std::vector<JournalRecord>> Parse(const std::string& path, uint64_t* end) {
   OCTAVO_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kMaxJournalBytes));
+  *end = text.size();
+  if (kMagic.starts_with(text)) return std::vector<JournalRecord>();  // it was just begun
   if (!text.starts_with(kMagic)) {
     return Status(ErrorCode::kInvalidFile, path + " is no journal of this version of Octavo");
   }

@@ -1,8 +1,7 @@
 #include "format/output_set.h"
 
-#include <sys/stat.h>
+#include <unistd.h>
 
-#include <cerrno>
 #include <span>
 
 #include "format/header.h"
@@ -48,8 +47,10 @@ Result<FinishedFile> FinishFile(const AtomicFile& file, const Manifest& manifest
   }
   OCTAVO_RETURN_IF_ERROR(file.WriteAt(header.values.manifest_offset, text_bytes));
   OCTAVO_RETURN_IF_ERROR(file.Sync());
-  OCTAVO_RETURN_IF_ERROR(file.WriteAt(0, EncodeHeader(header)));
-  return FinishedFile{header.values.file_bytes, Hex(header.manifest_xxh3)};
+  const auto encoded = EncodeHeader(header);
+  OCTAVO_RETURN_IF_ERROR(file.WriteAt(0, encoded));
+  return FinishedFile{
+      header.values.file_bytes, {encoded.begin(), encoded.end()}, Hex(header.manifest_xxh3)};
 }
 
 Result<std::vector<std::string>> OwnShardsOf(const std::string& path) {
@@ -70,20 +71,15 @@ Result<std::vector<std::string>> OwnShardsOf(const std::string& path) {
   return names;
 }
 
-Result<CommitPlan> PlanCommit(const std::vector<AtomicFile*>& outputs,
-                              std::vector<std::string> obsolete) {
+CommitPlan PlanCommit(const std::vector<AtomicFile*>& outputs, std::vector<std::byte> output_header,
+                      std::vector<std::string> obsolete) {
   CommitPlan plan;
   for (const AtomicFile* file : outputs) {
-    struct stat before, made;
-    const bool was_there = stat(file->final_path().c_str(), &before) == 0;
     plan.renames.push_back({.temporary = BaseNameOf(file->temporary_path()),
                             .final_name = BaseNameOf(file->final_path()),
-                            .was_there = was_there});
-    if (stat(file->temporary_path().c_str(), &made) != 0) {
-      return ErrnoStatus(errno, "cannot examine", file->temporary_path());
-    }
-    plan.output_inode = made.st_ino;
+                            .was_there = access(file->final_path().c_str(), F_OK) == 0});
   }
+  plan.header = std::move(output_header);
   plan.obsolete = std::move(obsolete);
   return plan;
 }

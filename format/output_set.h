@@ -17,6 +17,7 @@ namespace octavo::format {
 // kInvalidArgument (what the content breaks), kIo.
 struct FinishedFile {
   uint64_t bytes = 0;
+  std::vector<std::byte> header;
   std::string manifest_xxh3;  // 32 hex digits
 };
 struct ShardPosition {
@@ -31,8 +32,8 @@ Result<FinishedFile> FinishFile(const AtomicFile& file, const Manifest& manifest
 // remove. None for anything else. Errors: kIo, if the system cannot read it.
 Result<std::vector<std::string>> OwnShardsOf(const std::string& path);
 
-// What will happen to these files, the output last, and to the old output's shards. Errors: kIo.
-Result<CommitPlan> PlanCommit(const std::vector<AtomicFile*>& outputs,
-                              std::vector<std::string> obsolete);
+// What will happen to these files, the output last, and to the old output's shards.
+CommitPlan PlanCommit(const std::vector<AtomicFile*>& outputs, std::vector<std::byte> output_header,
+                      std::vector<std::string> obsolete);
 
 }  // namespace octavo::format

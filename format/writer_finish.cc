@@ -50,7 +50,7 @@ Status Writer::State::FinishSingle() {
                           FinishFile(shard.file, manifest, shard.end, {}));
   files = {BaseNameOf(path)};
   total_bytes = finished.bytes;
-  return Commit({&shard.file});
+  return Commit({&shard.file}, finished.header);
 }
 
 Status Writer::State::FinishSharded() {
@@ -78,10 +78,11 @@ Status Writer::State::FinishSharded() {
                           FinishFile(*index, manifest, kHeaderBytes, {0, count}));
   total_bytes += finished.bytes;
   outputs.push_back(&*index);
-  return Commit(outputs);
+  return Commit(outputs, finished.header);
 }
 
-Status Writer::State::Commit(const std::vector<AtomicFile*>& outputs) {
+Status Writer::State::Commit(const std::vector<AtomicFile*>& outputs,
+                             const std::vector<std::byte>& output_header) {
   std::vector<std::string> old_shards;
   if (options.overwrite) {
     OCTAVO_ASSIGN_OR_RETURN(old_shards, OwnShardsOf(path));
@@ -89,7 +90,7 @@ Status Writer::State::Commit(const std::vector<AtomicFile*>& outputs) {
   std::erase_if(old_shards, [&](const std::string& name) {
     return std::ranges::find(files, name) != files.end();
   });
-  OCTAVO_ASSIGN_OR_RETURN(const CommitPlan plan, PlanCommit(outputs, std::move(old_shards)));
+  const CommitPlan plan = PlanCommit(outputs, output_header, std::move(old_shards));
   for (const AtomicFile* file : outputs) OCTAVO_RETURN_IF_ERROR(file->Sync());
   if (!journal) OCTAVO_RETURN_IF_ERROR(StartJournal());
   OCTAVO_RETURN_IF_ERROR(
@@ -100,7 +101,8 @@ Status Writer::State::Commit(const std::vector<AtomicFile*>& outputs) {
     // A shard that is there already has the same name, hence the same digest: it is this one.
     const Status status = file->Commit(!is_output || options.overwrite);
     if (status.ok()) continue;
-    is_half_committed = IsCommitted(path, plan);  // then the next writer ends it
+    const Result<bool> is_committed = IsCommitted(path, plan);
+    is_half_committed = !is_committed.ok() || *is_committed;  // then the next writer ends it
     if (!is_half_committed) {
       UndoCommit(path, plan, has_save_point ? Undo::kRename : Undo::kRemove);
     }

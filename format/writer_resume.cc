@@ -65,7 +65,8 @@ Result<bool> Writer::State::Resume() {
   if (records.back().kind == kCommit) {
     const std::optional<CommitPlan> plan = CommitPlan::Decode(records.back().content);
     if (!plan) return CannotResume(path, "its journal is damaged");
-    if (!IsCommitted(path, *plan)) {
+    OCTAVO_ASSIGN_OR_RETURN(const bool is_committed, IsCommitted(path, *plan));
+    if (!is_committed) {
       if (!IsWhole(path, *plan)) return false;
       OCTAVO_RETURN_IF_ERROR(CompleteCommit(path, *plan, options.overwrite));
     }
@@ -123,10 +124,10 @@ Status Writer::State::ForgetInterrupted() const {
   if (records.code() == ErrorCode::kIo) return records.status();
   if (records.ok() && !records->empty() && records->back().kind == kCommit) {
     const std::optional<CommitPlan> plan = CommitPlan::Decode(records->back().content);
-    if (plan && IsCommitted(path, *plan)) {
-      RemoveBeside(path, plan->obsolete);
-    } else if (plan) {
-      UndoCommit(path, *plan, Undo::kRemove);
+    if (plan) {
+      OCTAVO_ASSIGN_OR_RETURN(const bool is_committed, IsCommitted(path, *plan));
+      if (is_committed) RemoveBeside(path, plan->obsolete);
+      if (!is_committed) UndoCommit(path, *plan, Undo::kRemove);
     }
   }
   RemoveLeftovers(path, {});

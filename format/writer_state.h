@@ -75,7 +75,8 @@ struct Writer::State {
   Status FinishSingle();
   Status FinishSharded();
   // The files, complete and synced, take their names; the output comes last.
-  Status Commit(const std::vector<AtomicFile*>& outputs);
+  Status Commit(const std::vector<AtomicFile*>& outputs,
+                const std::vector<std::byte>& output_header);
 };
 
 }  // namespace octavo::format

@@ -2,7 +2,8 @@
 //
 //   OCTAVO_SHIM_FOLDER   absolute path; only files below it count
 //   OCTAVO_SHIM_FAULT    "OP N WHAT": the N-th (from 1) OP fails with errno WHAT (a number), transfers half ("short"), or
-//                        kills the process before it happens ("kill"); none: calls are only counted
+//                        gets the process SIGKILL, SIGTERM or SIGINT before it happens ("kill", "term", "int"); none: calls
+//                        are only counted
 //   OCTAVO_SHIM_COUNTS   a file that gets the counters of struct counts; they survive the process
 //
 // OP: open, read (pread), write (pwrite), sync (fsync, fdatasync), rename (link), truncate (fallocate), map.
@@ -22,7 +23,7 @@
 
 enum op { OP_OPEN, OP_READ, OP_WRITE, OP_SYNC, OP_RENAME, OP_TRUNCATE, OP_MAP, NUM_OPS };
 static const char* const kNames[NUM_OPS] = {"open", "read", "write", "sync", "rename", "truncate", "map"};
-enum { WHAT_SHORT = -1, WHAT_KILL = -2, MAX_FDS = 4096 };
+enum { WHAT_SHORT = -1, MAX_FDS = 4096 };
 
 struct counts {
   _Atomic uint64_t calls[NUM_OPS];
@@ -35,7 +36,8 @@ static struct counts* counts = &own_counts;
 static char folder[4096];
 static enum op fault_op = NUM_OPS;
 static uint64_t fault_call;
-static int fault_what;
+static int fault_what;  // errno, WHAT_SHORT, or 0 and
+static int fault_signal;
 static _Atomic unsigned char tracked[MAX_FDS];  // 1: in the folder, 2: and a source
 
 #define REAL(name) \
@@ -62,7 +64,11 @@ __attribute__((constructor)) static void Start(void) {
     if (strcmp(name, kNames[i]) == 0) fault_op = i;
   }
   fault_call = call;
-  fault_what = strcmp(what, "short") == 0 ? WHAT_SHORT : strcmp(what, "kill") == 0 ? WHAT_KILL : atoi(what);
+  fault_what = strcmp(what, "short") == 0 ? WHAT_SHORT : atoi(what);
+  fault_signal = strcmp(what, "kill") == 0   ? SIGKILL
+                 : strcmp(what, "term") == 0 ? SIGTERM
+                 : strcmp(what, "int") == 0  ? SIGINT
+                                             : 0;
 }
 
 static int IsInFolder(const char* path) {
@@ -90,7 +96,7 @@ static int Fault(enum op op) {
   const uint64_t call = atomic_fetch_add(&counts->calls[op], 1) + 1;
   if (op != fault_op || call != fault_call) return 0;
   atomic_fetch_add(&counts->faults, 1);
-  if (fault_what == WHAT_KILL) raise(SIGKILL);
+  if (fault_signal != 0) return kill(getpid(), fault_signal), 0;
   if (fault_what == WHAT_SHORT) return 1;
   errno = fault_what;
   return -1;

@@ -4,6 +4,7 @@ The binary is $OCTAVO, the shim $IO_SHIM.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cli"))
 from cli import OCTAVO, environment, halves, write_safetensors  # noqa: E402
@@ -40,6 +42,35 @@ def write_model(folder, layers=4, extent=48, seed=1):
     (folder / "tokenizer.json").write_text("{}" * 100)
 
 
+def write_large_model(folder, layers, extent=2048):
+    """Linears of 8 MiB: enough that a save point of the default distance comes now and then."""
+    folder.mkdir(parents=True)
+    block = bytearray(random.Random(1).randbytes(2 * extent * extent))
+    block[1::2] = bytes(block[1::2]).translate(bytes(b & 0xBF for b in range(256)))  # no fp16 of 2 and more
+    weights = {f"model.layers.{i}.mlp.up_proj.weight": ("F16", (extent, extent), bytes(block[4096 * i:] + block[:4096 * i]))
+               for i in range(layers)}
+    write_safetensors(folder / "model.safetensors", weights)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
+
+
+def scratch_folder(megabytes):
+    """A temporary folder where a sync costs nothing, if there is one with so much room."""
+    shm = pathlib.Path("/dev/shm")
+    fits = os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > megabytes << 20
+    return tempfile.TemporaryDirectory(prefix="octavo-faults-", dir=shm if fits else None)
+
+
+def digests(folder):
+    """name -> SHA-256 of all files but the source."""
+    result = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            with open(path, "rb") as file:
+                result[path.name] = hashlib.file_digest(file, "sha256").hexdigest() if sys.version_info >= (3, 11) else \
+                    hashlib.sha256(file.read()).hexdigest()
+    return result
+
+
 def contents(folder):
     """name -> bytes of all files but the source."""
     return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file()}
@@ -50,7 +81,7 @@ def visible(files):
 
 
 def run(folder, arguments, fault=None, counts=None, kill_after=None):
-    """Runs the binary in `folder`; `fault`: (op, n, what), what an errno, "short" or "kill"."""
+    """Runs the binary in `folder`; `fault`: (op, n, what), what an errno, "short", "kill", "term" or "int"."""
     env = environment()
     if fault is not None or counts is not None:
         env["LD_PRELOAD"] = SHIM
