@@ -1,8 +1,10 @@
 #include "octavo/convert.h"
 
+#include <algorithm>
 #include <chrono>
 #include <new>
 
+#include "libquant/fingerprint.h"
 #include "libquant/output_path.h"
 #include "libquant/pipeline.h"
 #include "libquant/plan.h"
@@ -11,6 +13,11 @@ namespace octavo::quant {
 namespace {
 
 using format::Checkpoint;
+
+// Two intervals between save points are lost at most: 4 % of the work, where they are not the
+// minimum.
+constexpr uint64_t kSavePoints = 50;
+constexpr uint64_t kMinSaveInterval = uint64_t{16} << 20;  // about as long as saving takes
 
 // What Convert carries from step to step.
 struct Conversion {
@@ -53,11 +60,11 @@ Status SkipBadModules(const std::vector<uint32_t>& bad, Conversion* conversion) 
   return {};
 }
 
-Status LookAhead(Conversion* conversion, ProgressMeter* progress) {
+Status LookAhead(Conversion* conversion, ProgressMeter* progress, SavePoints* saves) {
   if (!NeedsPrescan(*conversion)) return {};
   std::vector<uint32_t> bad;
-  OCTAVO_RETURN_IF_ERROR(
-      RunPrescan(conversion->source, conversion->pipeline, &conversion->jobs, &bad, progress));
+  OCTAVO_RETURN_IF_ERROR(RunPrescan(conversion->source, conversion->pipeline, &conversion->jobs,
+                                    &bad, progress, saves));
   if (bad.empty()) return {};
   if (conversion->options.on_nonfinite == OnNonfinite::kError) {
     return RefuseWeight(conversion->source, *conversion->jobs[bad.front()].weight.tensor,
@@ -82,11 +89,12 @@ Result<format::Manifest> DescribeConversion(const Conversion& conversion, Source
 }
 
 // Tensors, assets, manifest; on success the output is there.
-Status WriteOutput(Conversion* conversion, ProgressMeter* progress, format::Writer* writer) {
+Status WriteOutput(Conversion* conversion, ProgressMeter* progress, SavePoints* saves,
+                   format::Writer* writer) {
   WriterSink sink(writer);
   SourceDigest digest(&conversion->source);
   OCTAVO_RETURN_IF_ERROR(RunPipeline(conversion->source, conversion->pipeline, &conversion->jobs,
-                                     &sink, &digest, progress));
+                                     &sink, &digest, progress, saves));
   for (const std::string& name : conversion->source.assets()) {
     OCTAVO_ASSIGN_OR_RETURN(const std::string content, conversion->source.ReadAsset(name));
     OCTAVO_RETURN_IF_ERROR(writer->AppendAsset(name, std::as_bytes(std::span(content))));
@@ -94,6 +102,30 @@ Status WriteOutput(Conversion* conversion, ProgressMeter* progress, format::Writ
   OCTAVO_ASSIGN_OR_RETURN(format::Manifest manifest, DescribeConversion(*conversion, &digest));
   OCTAVO_RETURN_IF_ERROR(conversion->source.CheckUnchanged());
   return writer->Finish(std::move(manifest));
+}
+
+uint64_t SaveInterval(const ConvertOptions& options, uint64_t bytes_total) {
+  if (options.save_interval_bytes > 0) return options.save_interval_bytes;
+  return std::max(bytes_total / kSavePoints, kMinSaveInterval);
+}
+
+Status KeptForResuming(const Status& status) {
+  return Status(status.code(),
+                status.message() + "; what is done so far is kept: go on with --resume");
+}
+
+// An interrupted run had done everything but name its files.
+Status DescribeComplete(const std::string& output, ConvertReport* report) {
+  OCTAVO_ASSIGN_OR_RETURN(const format::Reader reader, format::Reader::Open(output));
+  report->manifest = reader.manifest();
+  report->bytes_resumed = report->bytes_source;
+  report->files = {output.substr(output.find_last_of('/') + 1)};
+  report->bytes_file = reader.header().file_bytes;
+  for (const format::ShardEntry& shard : report->manifest.shards) {
+    report->files.push_back(shard.name);
+    report->bytes_file += shard.bytes;
+  }
+  return {};
 }
 
 Result<Conversion> Prepare(const Checkpoint& source, const ConvertOptions& options) {
@@ -110,6 +142,24 @@ Result<Conversion> Prepare(const Checkpoint& source, const ConvertOptions& optio
   return conversion;
 }
 
+// Everything that reads weights and writes.
+Status Run(Conversion* conversion, format::Writer* writer, uint64_t* bytes_resumed) {
+  const uint64_t look_ahead_bytes =
+      NeedsPrescan(*conversion) ? QuantizedBytes(conversion->jobs) : 0;
+  const uint64_t bytes_total = StoredBytes(conversion->jobs) + look_ahead_bytes;
+  ProgressMeter progress(conversion->options.progress, bytes_total);
+  SavePoints saves(writer, SaveInterval(conversion->options, bytes_total), &progress);
+  *bytes_resumed = saves.BytesDone();
+  OCTAVO_RETURN_IF_ERROR(LookAhead(conversion, &progress, &saves));
+  return WriteOutput(conversion, &progress, &saves, writer);
+}
+
+// Whether running again could do better, so that what is done is worth keeping.
+bool CanGoOn(const Status& status) {
+  return status.code() == ErrorCode::kIo || status.code() == ErrorCode::kCancelled ||
+         status.code() == ErrorCode::kLimit;
+}
+
 Result<ConvertReport> ConvertChecked(const std::string& source_path, const std::string& output,
                                      const ConvertOptions& options) {
   const auto start = std::chrono::steady_clock::now();
@@ -119,23 +169,31 @@ Result<ConvertReport> ConvertChecked(const std::string& source_path, const std::
   OCTAVO_ASSIGN_OR_RETURN(const uint64_t planned_bytes, EstimateFileBytes(source, conversion.jobs));
   OCTAVO_ASSIGN_OR_RETURN(
       format::Writer writer,
-      format::Writer::Create(output, {.overwrite = options.overwrite,
-                                      .codec = options.codec,
-                                      .max_shard_bytes = options.max_shard_bytes}));
-  if (options.codec == format::Codec::kNone) {  // how much zstd saves is not known yet
-    OCTAVO_RETURN_IF_ERROR(CheckDiskSpace(output, planned_bytes));
-  }
-  const uint64_t look_ahead_bytes = NeedsPrescan(conversion) ? QuantizedBytes(conversion.jobs) : 0;
-  ProgressMeter progress(options.progress, StoredBytes(conversion.jobs) + look_ahead_bytes);
-  OCTAVO_RETURN_IF_ERROR(LookAhead(&conversion, &progress));
-  OCTAVO_RETURN_IF_ERROR(WriteOutput(&conversion, &progress, &writer));
-
+      format::Writer::Create(
+          output,
+          {.overwrite = options.overwrite,
+           .codec = options.codec,
+           .max_shard_bytes = options.max_shard_bytes,
+           .fingerprint = Fingerprint(source, options, conversion.quantization, conversion.jobs),
+           .resume = options.resume}));
   ConvertReport report;
-  OCTAVO_ASSIGN_OR_RETURN(const format::Reader reader, format::Reader::Open(output));
-  report.manifest = reader.manifest();
-  report.files = writer.files();
   report.bytes_source = SourceBytes(source);
-  report.bytes_file = writer.total_bytes();
+  if (!writer.is_complete()) {
+    // How much zstd saves is not known yet, nor what an interrupted run has written already.
+    if (options.codec == format::Codec::kNone && writer.saved_states().empty()) {
+      OCTAVO_RETURN_IF_ERROR(CheckDiskSpace(output, planned_bytes));
+    }
+    const Status status = Run(&conversion, &writer, &report.bytes_resumed);
+    const bool can_go_on = CanGoOn(status) && source.CheckUnchanged().ok();
+    if (!status.ok() && !can_go_on) writer.Discard();
+    if (!status.ok() && writer.has_save_point()) return KeptForResuming(status);
+    OCTAVO_RETURN_IF_ERROR(status);
+    report.manifest = writer.manifest();
+    report.files = writer.files();
+    report.bytes_file = writer.total_bytes();
+  } else {
+    OCTAVO_RETURN_IF_ERROR(DescribeComplete(output, &report));
+  }
   report.warnings = std::move(conversion.warnings);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;

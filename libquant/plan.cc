@@ -50,6 +50,14 @@ uint64_t Aligned(uint64_t offset, uint64_t bytes) {
   return (offset + alignment - 1) / alignment * alignment;
 }
 
+uint64_t EstimateChunks(const TensorSpec& spec) {
+  if (spec.chunk_rows == 0) return 1 + spec.bytes() / (uint64_t{1} << 20);
+  return 1 + *spec.shape.NumRows() / spec.chunk_rows +
+         (spec.matrix_rows > 0 ? *spec.shape.NumRows() / spec.matrix_rows : 0);
+}
+
+}  // namespace
+
 std::vector<TensorSpec> AllSpecs(const ModuleJob& job) {
   std::vector<TensorSpec> specs;
   for (const SourceTensor* tensor : job.tensors) {
@@ -60,14 +68,6 @@ std::vector<TensorSpec> AllSpecs(const ModuleJob& job) {
   }
   return specs;
 }
-
-uint64_t EstimateChunks(const TensorSpec& spec) {
-  if (spec.chunk_rows == 0) return 1 + spec.bytes() / (uint64_t{1} << 20);
-  return 1 + *spec.shape.NumRows() / spec.chunk_rows +
-         (spec.matrix_rows > 0 ? *spec.shape.NumRows() / spec.matrix_rows : 0);
-}
-
-}  // namespace
 
 Result<bool> HaveEqualBytes(const Checkpoint& source, const std::string& name_a,
                             const std::string& name_b) {

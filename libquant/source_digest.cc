@@ -1,5 +1,6 @@
 #include "libquant/source_digest.h"
 
+#define XXH_STATIC_LINKING_ONLY  // XXH3_state_t, which has no other way to a file
 #include <xxhash.h>
 
 #include <algorithm>
@@ -28,6 +29,7 @@ struct SourceDigest::FileState {
   };
   std::unique_ptr<XXH3_state_t, Free> hash{XXH3_createState()};
   uint64_t done = 0;
+  uint64_t put = 0;  // done at the last Put
 };
 
 SourceDigest::SourceDigest(const format::Checkpoint* source) : source_(source) {
@@ -58,6 +60,32 @@ Status SourceDigest::Add(uint32_t file, uint64_t offset, std::span<const std::by
   XXH3_128bits_update(state.hash.get(), bytes.data(), bytes.size());
   state.done += bytes.size();
   return {};
+}
+
+void SourceDigest::Put(format::ByteWriter* out) {
+  uint64_t num_changed = 0;
+  for (const auto& file : files_) num_changed += file->done != file->put;
+  out->Put(num_changed);
+  for (uint64_t i = 0; i < files_.size(); ++i) {
+    FileState& state = *files_[i];
+    if (state.done == state.put) continue;
+    out->Put(i);
+    out->Put(state.done);
+    out->Put(*state.hash);
+    state.put = state.done;
+  }
+}
+
+void SourceDigest::Get(format::ByteReader* in) {
+  for (auto count = in->Get<uint64_t>(); count > 0 && in->ok(); --count) {
+    const auto file = in->Get<uint64_t>();
+    if (file >= files_.size()) return;  // then bytes are left over, which the caller finds
+    FileState& state = *files_[file];
+    state.done = state.put = in->Get<uint64_t>();
+    const unsigned char* secret = state.hash->extSecret;  // where this process has it
+    *state.hash = in->Get<XXH3_state_t>();
+    state.hash->extSecret = secret;
+  }
 }
 
 Result<std::vector<format::SourceFile>> SourceDigest::Finish() {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "octavo/byte_stream.h"
 #include "octavo/checkpoint.h"
 #include "octavo/manifest.h"
 #include "octavo/result.h"
@@ -25,6 +26,10 @@ class SourceDigest {
 
   // Bytes [offset, offset + bytes.size()) of a file have been read. Errors: kIo.
   Status Add(uint32_t file, uint64_t offset, std::span<const std::byte> bytes);
+  // What was hashed since the last Put, for a save point; Get takes such states one after the
+  // other.
+  void Put(format::ByteWriter* out);
+  void Get(format::ByteReader* in);
   // Hashes what is left of all files. Errors: kIo.
   Result<std::vector<format::SourceFile>> Finish();
 

@@ -24,7 +24,7 @@ constexpr const char* kExamples = R"(Examples:
 
 struct ConvertCommand {
   std::string source, output;
-  std::string method, compat, on_nonfinite, keep_columns, max_shard_size;
+  std::string method, compat, on_nonfinite, keep_columns, max_shard_size, save_every;
   ActivationFlags activations;
   ProgressFlags progress;
   bool compress = false, dry_run = false, explain = false, json = false;
@@ -58,6 +58,13 @@ void ConvertCommand::Register(CLI::App& app) {
                "List every module on its own line, with the reason; in large models, which layers "
                "and experts share a line");
   app.add_flag("--force", options.overwrite, "Overwrite an existing output");
+  app.add_flag("--resume", options.resume,
+               "Go on where an interrupted conversion to this output stopped, if there is one");
+  app.add_option("--save-every", save_every,
+                 "How much of the source may be read between two points to resume from (default: a "
+                 "fiftieth, at least 16 MiB)")
+      ->check(ByteSize())
+      ->option_text("SIZE");
   app.add_flag("--json", json, "Print the report as JSON");
   progress.Register(app);
   app.final_callback([dry_flag, output_option] {
@@ -117,6 +124,9 @@ Status ConvertCommand::Complete() {
   if (on_nonfinite == "skip") options.on_nonfinite = quant::OnNonfinite::kSkip;
   if (!max_shard_size.empty()) {
     OCTAVO_ASSIGN_OR_RETURN(options.max_shard_bytes, ParseByteSize(max_shard_size));
+  }
+  if (!save_every.empty()) {
+    OCTAVO_ASSIGN_OR_RETURN(options.save_interval_bytes, ParseByteSize(save_every));
   }
   if (!keep_columns.empty()) {
     OCTAVO_RETURN_IF_ERROR(CheckNotInput(output, keep_columns));

@@ -91,6 +91,10 @@ std::string ReportText(const std::string& output, const quant::ConvertReport& re
                      "time          " + FormatSeconds(report.seconds) + ", " +
                      FormatBytes(static_cast<uint64_t>(BytesPerSecond(report))) +
                      "/s of the source\n";
+  if (report.bytes_resumed > 0) {
+    text += "resumed       an interrupted conversion had read " +
+            FormatBytes(report.bytes_resumed) + "\n";
+  }
   if (report.files.size() > 1) {
     text += "files         an index and " + Plural(report.files.size() - 1, "shard") + "\n";
   }
@@ -105,6 +109,7 @@ Json ReportJson(const std::string& output, const quant::ConvertReport& report) {
           {"files", report.files},
           {"seconds", report.seconds},
           {"bytes_per_second", BytesPerSecond(report)},
+          {"bytes_resumed", report.bytes_resumed},
           {"source", SourceJson(report.manifest.source)},
           {"quantization", QuantizationJson(report.manifest.quantization)},
           {"summary", SummaryJson(facts, report.bytes_file)},

@@ -1,4 +1,5 @@
-"""Ctrl-C, SIGTERM and SIGHUP in the middle of a conversion: a message, exit code 1, no trace."""
+"""Ctrl-C, SIGTERM and SIGHUP in the middle of a conversion: a message, exit code 1, no trace where nothing was saved to go on from
+(tests/faults/resume_test.py has the others)."""
 
 import signal
 import subprocess
@@ -21,7 +22,7 @@ class Interrupt(CliTest):
         """Sends the signal once the first line of progress has come."""
         ignore = (lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if nohup else None
         process = subprocess.Popen(
-            [OCTAVO, "convert", "m", "-o", output, "--progress", "--threads", "1", *options],
+            [OCTAVO, "convert", "m", "-o", output, "--progress", "--threads", "1", "--save-every", "1TB", *options],
             cwd=self.dir, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=ignore)
         first = process.stderr.readline()
         process.send_signal(sent)

@@ -19,6 +19,16 @@ struct WriterOptions {
   // 0: one file; else a sharded model, each shard at most this large where its largest bundle allows. What fits into one
   // shard becomes a plain single file.
   uint64_t max_shard_bytes = 0;
+  // What the bytes depend on, a line "key<tab>value\n" for each thing. Not empty: a journal is kept, so that an interrupted
+  // writer can be resumed by one with the same text.
+  std::string fingerprint = {};
+  bool resume = false;  // go on where an interrupted writer of this output stopped, if there is one
+};
+
+// What a writer has done so far, taken at one place in the file's order (TakeSavePoint).
+struct SavePoint {
+  std::vector<std::byte> record;
+  uint32_t num_shards = 0;
 };
 
 // A chunk ready for the file: its stored form and digest. `data` points at the raw bytes or into `buffer`.
@@ -31,11 +41,12 @@ struct EncodedChunk {
 //
 // Chunks are encoded and written by many threads, but numbered by one: AddTensor, PlaceChunk and FinishTensor are called in
 // the file's order under the caller's lock (single thread); EncodeChunk and WriteChunk are thread-safe. The bytes
-// depend on that order alone. Destroying a Writer that was not finished removes everything it wrote; what a killed
-// process left behind is removed by the next Writer for the same output.
+// depend on that order alone. Destroying a Writer that was not finished removes everything that is not part of a save point;
+// what a killed process left behind is removed by the next Writer for the same output, or taken up if that resumes.
 class Writer {
  public:
-  // Errors: kAlreadyExists, kNotFound (no such folder), kIo.
+  // Errors: kAlreadyExists, kNotFound (no such folder), kIo (also: another writer of this output runs; says which),
+  // kInvalidArgument (resuming with another fingerprint; says what differs).
   static Result<Writer> Create(const std::string& path, const WriterOptions& options);
 
   Writer(Writer&&) noexcept;
@@ -51,6 +62,7 @@ class Writer {
   Result<uint32_t> AddTensor(const std::string& name, DType dtype, const Shape& shape, uint64_t matrix_rows = 0,
                              uint64_t chunk_rows = 0);
   const TensorEntry& tensor(uint32_t tensor_idx) const;
+  uint32_t num_tensors() const;  // the current one included
 
   // Digest, and compression if the options ask for it, into *buffer (reused between calls). Thread-safe.
   Result<EncodedChunk> EncodeChunk(std::span<const std::byte> raw, std::vector<std::byte>* buffer) const;
@@ -75,7 +87,24 @@ class Writer {
   // tensors, assets and shards are filled in by the writer. On success the output is on disk under its name.
   Status Finish(Manifest manifest);
 
-  // After Finish: base names of the files written (the output first), and their bytes together.
+  // ---- Resuming (docs/reliability.md) ----
+  // Whether what was interrupted had all been written, and now has its name: there is nothing left to do.
+  bool is_complete() const;
+  // What the interrupted writer's callers gave to TakeSavePoint, in order; empty: nothing is resumed. The writer stands
+  // where the last one was taken, within a tensor or between two.
+  const std::vector<std::vector<std::byte>>& saved_states() const;
+  // Everything placed until now, with the caller's own state. Called in the file's order, as PlaceChunk.
+  SavePoint TakeSavePoint(std::span<const std::byte> caller_state);
+  // Makes it durable. Requires: all chunks placed before it was taken are written; save points come one at a time, in
+  // their order. Meanwhile chunks may be placed and written. Errors: kIo.
+  Status Save(const SavePoint& point);
+  // Whether anything is durable; it stays for a later writer if this one is destroyed before Finish, unless Discard was
+  // called.
+  bool has_save_point() const;
+  void Discard();
+
+  // After Finish: the manifest as written (of the index if sharded), base names of the files written (the output first), and their bytes together.
+  const Manifest& manifest() const;
   const std::vector<std::string>& files() const;
   uint64_t total_bytes() const;
 

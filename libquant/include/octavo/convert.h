@@ -55,6 +55,11 @@ struct ConvertOptions {
   format::CodeLayout layout = format::CodeLayout::kPlain;  // experts are always plain
   uint64_t max_shard_bytes = 0;                            // 0: one file
   bool overwrite = false;
+  // Go on where an interrupted conversion to this output stopped, if there is one: the source and the options above must be the
+  // same.
+  bool resume = false;
+  // Bytes of the source between two points from which a conversion can be resumed; 0: a fiftieth, at least 16 MiB.
+  uint64_t save_interval_bytes = 0;
   int32_t num_threads = 0;  // 0: one for each CPU. Never changes the bytes.
   ProgressCallback progress = {};
 };
@@ -83,6 +88,7 @@ struct ConvertReport {
   uint64_t bytes_source = 0;
   uint64_t bytes_file = 0;
   double seconds = 0;
+  uint64_t bytes_resumed = 0;  // of the source that an interrupted run had done
   std::vector<std::string> warnings;
 };
 
@@ -91,8 +97,11 @@ struct ConvertReport {
 // source and options give the same bytes, whatever the threads and the CPU.
 // Errors: as Checkpoint::Open and format::Writer, and kRefused (non-finite weights, overflow to
 // fp16, a source that is quantized already), kInvalidArgument (also: the output is a file of the
-// source), kCancelled, kIo (also: too little room on the disk, and a source that changed while it
-// was read). On error the old output is untouched and nothing new remains.
+// source, and resuming with another source or other options), kCancelled, kIo (also: too little room
+// on the disk, a source that changed while it was read, and an output that another process is
+// writing). On error the old output is untouched. What kIo, kCancelled and kLimit interrupt can be
+// resumed if it had come to a save point; it waits in hidden files beside the output, which the next
+// conversion to that output takes up or removes. Of the work done, less than two intervals are lost.
 Result<ConvertReport> Convert(const std::string& source, const std::string& output,
                               const ConvertOptions& options);
 
