@@ -231,12 +231,20 @@ Result<AtomicFile> AtomicFile::CreateAs(const std::string& path,
   return file;
 }
 
-Result<AtomicFile> AtomicFile::Reopen(const std::string& path, const std::string& temporary_path,
-                                      uint64_t keep_bytes) {
+Result<AtomicFile> AtomicFile::Adopt(const std::string& path, const std::string& temporary_path) {
   AtomicFile file;
   file.fd_ = UniqueFd(RetryInterrupted(
       [&] { return open(temporary_path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW); }));
   if (!file.fd_) return ErrnoStatus(errno, "cannot open", temporary_path);
+  file.final_path_ = path;
+  file.temporary_path_ = temporary_path;
+  return file;
+}
+
+Result<AtomicFile> AtomicFile::Reopen(const std::string& path, const std::string& temporary_path,
+                                      uint64_t keep_bytes) {
+  OCTAVO_ASSIGN_OR_RETURN(AtomicFile file, Adopt(path, temporary_path));
+  file.Keep();  // on errors it stays as it was
   const int fd = file.fd_.get();
   struct stat info;
   if (fstat(fd, &info) != 0) return ErrnoStatus(errno, "cannot examine", temporary_path);
@@ -249,7 +257,6 @@ Result<AtomicFile> AtomicFile::Reopen(const std::string& path, const std::string
   if (RetryInterrupted([&] { return ftruncate(fd, static_cast<off_t>(keep_bytes)); }) != 0) {
     return ErrnoStatus(errno, "cannot shorten", temporary_path);
   }
-  file.final_path_ = path;
   file.temporary_path_ = temporary_path;
   return file;
 }

@@ -91,6 +91,8 @@ class AtomicFile {
   static Result<AtomicFile> CreateAs(const std::string& path, const std::string& temporary_path);
   static Result<AtomicFile> Reopen(const std::string& path, const std::string& temporary_path,
                                    uint64_t keep_bytes);
+  // … or a file that is complete as it is.
+  static Result<AtomicFile> Adopt(const std::string& path, const std::string& temporary_path);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&& other) noexcept;
   ~AtomicFile();

@@ -127,7 +127,7 @@ Status Writer::State::ForgetInterrupted() const {
     if (plan) {
       OCTAVO_ASSIGN_OR_RETURN(const bool is_committed, IsCommitted(path, *plan));
       if (is_committed) RemoveBeside(path, plan->obsolete);
-      if (!is_committed) UndoCommit(path, *plan, Undo::kRemove);
+      if (!is_committed) UndoCommit(path, *plan, Undo::kRename);
     }
   }
   RemoveLeftovers(path, {});

@@ -55,6 +55,10 @@ std::string ReportText(const std::string& output, const quant::ConvertReport& re
                      DescribeArchitecture(manifest.source) + "\n" + "quantization  " +
                      DescribeQuantization(manifest.quantization) + "\n" +
                      SizeLines(facts, report.bytes_file);
+  if (report.part.count > 0) {
+    text += "part          " + std::to_string(report.part.index) + " of " +
+            std::to_string(report.part.count) + "; octavo join puts them together\n";
+  }
   if (report.bytes_resumed > 0) {
     text += "resumed       an interrupted conversion had read " +
             FormatBytes(report.bytes_resumed) + "\n";
