@@ -305,6 +305,15 @@ Status AtomicFile::Sync() const {
   return {};
 }
 
+Status AtomicFile::CoverUpTo(uint64_t bytes) const {
+  struct stat info;
+  if (fstat(fd_.get(), &info) != 0) return ErrnoStatus(errno, "cannot examine", final_path_);
+  if (static_cast<uint64_t>(info.st_size) >= bytes) return {};
+  // Not ftruncate, which could cut off what another thread writes meanwhile.
+  constexpr std::byte kZero{0};
+  return WriteAt(bytes - 1, {&kZero, 1});
+}
+
 Status AtomicFile::SyncData() const {
   if (RetryInterrupted([&] { return fdatasync(fd_.get()); }) != 0) {
     return ErrnoStatus(errno, "cannot sync", final_path_);

@@ -99,6 +99,8 @@ class AtomicFile {
   // Writes all bytes at `offset`; short writes are continued. Thread-safe.
   Status WriteAt(uint64_t offset, std::span<const std::byte> bytes) const;
   Status Sync() const;
+  // Makes the file at least so long, zeros at its end. Thread-safe beside WriteAt behind `bytes`.
+  Status CoverUpTo(uint64_t bytes) const;
   // Of what is needed to read the bytes again alone.
   Status SyncData() const;
   // Changes the final name; before Commit.

@@ -59,6 +59,7 @@ Status Writer::FinishPart(Manifest manifest, std::span<const std::byte> caller_s
     ends.push_back(state.shards[i].end);
     manifest.shards.push_back({BaseNameOf(state.ShardPath(i)), ends.back(), std::string(32, '0')});
     state.total_bytes += ends.back();
+    OCTAVO_RETURN_IF_ERROR(state.shards[i].file.CoverUpTo(ends.back()));
     OCTAVO_RETURN_IF_ERROR(state.shards[i].file.Sync());
   }
   record.PutVector(ends);

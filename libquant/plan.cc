@@ -109,6 +109,18 @@ Status ConfirmTies(const Checkpoint& source, Policy* policy) {
   return {};
 }
 
+void AddJobs(const std::vector<ModuleJob>& jobs, Plan* plan) {
+  plan->module_bytes.resize(jobs.size());
+  plan->bytes_quantized_source = QuantizedBytes(jobs);
+  for (const ModuleJob& job : jobs) {
+    plan->module_bytes[job.module_idx] = JobBytes(job);
+    plan->kept_columns += job.kept_index.size();
+    if (!job.is_quantized()) continue;
+    plan->bytes_quantized_file += CodesSpec(job).bytes();
+    for (const TensorSpec& spec : SmallSpecs(job)) plan->bytes_quantized_file += spec.bytes();
+  }
+}
+
 }  // namespace
 
 Result<Policy> DecidePolicy(const Checkpoint& source, const ConvertOptions& options) {
@@ -193,6 +205,7 @@ Result<Plan> PlanConversion(const Checkpoint& source, const ConvertOptions& opti
       MakeJobs(source, plan.policy, plan.quantization, options, &plan.warnings));
   plan.bytes_source = SourceBytes(source);
   OCTAVO_ASSIGN_OR_RETURN(plan.bytes_file, EstimateFileBytes(source, jobs));
+  AddJobs(jobs, &plan);
   return plan;
 }
 

@@ -2,6 +2,7 @@
 #include "octavo/convert.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 
 #include "tools/command.h"
@@ -59,7 +60,9 @@ void ConvertCommand::Register(CLI::App& app) {
   AddThreads(app, &options.num_threads);
   auto* dry_flag =
       app.add_flag("--dry-run", dry_run, "Print what would be done and the sizes; write nothing");
-  app.add_flag("--explain", explain, "List every module on its own line, with the reason");
+  app.add_flag("--explain", explain,
+               "List every module on its own line, with the reason; in large models, which layers "
+               "and experts share a line");
   app.add_flag("--force", options.overwrite, "Overwrite an existing output");
   app.add_flag("--resume", options.resume,
                "Go on where an interrupted conversion to this output stopped, if there is one");
@@ -147,9 +150,15 @@ Status ConvertCommand::Run() {
   return dry_run ? RunDry() : RunConversion();
 }
 
+constexpr size_t kMaxWarnings = 20;
+
 void PrintWarnings(const std::vector<std::string>& warnings, bool quiet) {
   if (quiet) return;
-  for (const std::string& warning : warnings) PrintWarning(warning);
+  const size_t shown = std::min(warnings.size(), kMaxWarnings);
+  for (size_t i = 0; i < shown; ++i) PrintWarning(warnings[i]);
+  if (shown < warnings.size()) {
+    PrintWarning(Plural(warnings.size() - shown, "further warning") + " (--json lists all)");
+  }
 }
 
 Status ConvertCommand::RunDry() {

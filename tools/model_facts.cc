@@ -32,6 +32,15 @@ void AddQuantized(const Index& index, const format::Module& module, ModelFacts* 
   }
 }
 
+uint64_t StoredBytes(const Index& index, const format::Module& module) {
+  uint64_t bytes = 0;
+  for (const std::string& name : TensorsOf(module)) {
+    if (!module.tied_to.empty() && name == module.weight) continue;
+    if (const auto found = index.find(name); found != index.end()) bytes += found->second->bytes;
+  }
+  return bytes;
+}
+
 }  // namespace
 
 std::vector<std::string> TensorsOf(const format::Module& module) {
@@ -53,6 +62,7 @@ ModelFacts FactsOf(const format::Manifest& manifest) {
     } else {
       ++facts.skipped_modules;
     }
+    facts.module_bytes.push_back(StoredBytes(index, module));
     const auto kept = index.find(module.kept_index);
     const bool has_kept = !module.kept_index.empty() && kept != index.end();
     facts.module_kept_columns.push_back(has_kept ? kept->second->shape.NumElements().value_or(0)

@@ -3,7 +3,7 @@
 
     fault_test.py                 a random choice of 500 faults, by a seed that is printed
     fault_test.py --all           all of them: the n-th open, read, write, fsync, rename, ftruncate and mmap, for every n
-    fault_test.py --seed 7        the choice of an earlier run
+    fault_test.py --seed 7        the choice of an earlier run; --count: how many
 
 The n-th call gives ENOSPC, EIO, EDQUOT or EINTR, transfers half, or the process is killed there. After it: the old output or none,
 a message with the cause and exit code 1; where the call was only interrupted or cut short, exit code 0 and the same bytes. After the
@@ -136,6 +136,7 @@ def describe(fault):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--count", type=int, default=CI_FAULTS)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
@@ -157,7 +158,7 @@ def main():
         for scenario in scenarios:
             print(f"{scenario.name}: {len(scenario.after)} files, calls {scenario.calls}")
         if not arguments.all:
-            faults = random.Random(arguments.seed).sample(faults, min(CI_FAULTS, total))
+            faults = random.Random(arguments.seed).sample(faults, min(arguments.count, total))
             print(f"{len(faults)} of {total} faults, seed {arguments.seed}; all of them: --all")
         ends, failures = collections.Counter(), []
         survived = collections.Counter()

@@ -30,7 +30,7 @@ struct WriterOptions {
 // What a writer has done so far, taken at one place in the file's order (TakeSavePoint).
 struct SavePoint {
   std::vector<std::byte> record;
-  uint32_t num_shards = 0;
+  std::vector<uint64_t> payload_ends;  // of each shard
 };
 
 // A chunk ready for the file: its stored form and digest. `data` points at the raw bytes or into `buffer`.

@@ -79,8 +79,12 @@ Result<format::Quantization> ResolveQuantization(const ConvertOptions& options);
 struct Plan {
   Policy policy;
   format::Quantization quantization;
-  uint64_t bytes_source = 0;  // tensors of the source
-  uint64_t bytes_file = 0;    // without compression, assets included, manifest estimated
+  uint64_t bytes_source = 0;            // tensors of the source
+  uint64_t bytes_file = 0;              // without compression, assets included, manifest estimated
+  uint64_t bytes_quantized_source = 0;  // the weights to quantize, as they are
+  uint64_t bytes_quantized_file = 0;    // and what will stand for them
+  uint64_t kept_columns = 0;
+  std::vector<uint64_t> module_bytes;  // of each decision's tensors in the file
   std::vector<std::string> warnings;
 };
 Result<Plan> PlanConversion(const format::Checkpoint& source, const ConvertOptions& options);
