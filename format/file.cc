@@ -231,12 +231,20 @@ Result<AtomicFile> AtomicFile::CreateAs(const std::string& path,
   return file;
 }
 
-Result<AtomicFile> AtomicFile::Reopen(const std::string& path, const std::string& temporary_path,
-                                      uint64_t keep_bytes) {
+Result<AtomicFile> AtomicFile::Adopt(const std::string& path, const std::string& temporary_path) {
   AtomicFile file;
   file.fd_ = UniqueFd(RetryInterrupted(
       [&] { return open(temporary_path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW); }));
   if (!file.fd_) return ErrnoStatus(errno, "cannot open", temporary_path);
+  file.final_path_ = path;
+  file.temporary_path_ = temporary_path;
+  return file;
+}
+
+Result<AtomicFile> AtomicFile::Reopen(const std::string& path, const std::string& temporary_path,
+                                      uint64_t keep_bytes) {
+  OCTAVO_ASSIGN_OR_RETURN(AtomicFile file, Adopt(path, temporary_path));
+  file.Keep();  // on errors it stays as it was
   const int fd = file.fd_.get();
   struct stat info;
   if (fstat(fd, &info) != 0) return ErrnoStatus(errno, "cannot examine", temporary_path);
@@ -249,7 +257,6 @@ Result<AtomicFile> AtomicFile::Reopen(const std::string& path, const std::string
   if (RetryInterrupted([&] { return ftruncate(fd, static_cast<off_t>(keep_bytes)); }) != 0) {
     return ErrnoStatus(errno, "cannot shorten", temporary_path);
   }
-  file.final_path_ = path;
   file.temporary_path_ = temporary_path;
   return file;
 }
@@ -296,6 +303,15 @@ Status AtomicFile::Sync() const {
     return ErrnoStatus(errno, "cannot sync", final_path_);
   }
   return {};
+}
+
+Status AtomicFile::CoverUpTo(uint64_t bytes) const {
+  struct stat info;
+  if (fstat(fd_.get(), &info) != 0) return ErrnoStatus(errno, "cannot examine", final_path_);
+  if (static_cast<uint64_t>(info.st_size) >= bytes) return {};
+  // Not ftruncate, which could cut off what another thread writes meanwhile.
+  constexpr std::byte kZero{0};
+  return WriteAt(bytes - 1, {&kZero, 1});
 }
 
 Status AtomicFile::SyncData() const {

@@ -91,12 +91,16 @@ class AtomicFile {
   static Result<AtomicFile> CreateAs(const std::string& path, const std::string& temporary_path);
   static Result<AtomicFile> Reopen(const std::string& path, const std::string& temporary_path,
                                    uint64_t keep_bytes);
+  // … or a file that is complete as it is.
+  static Result<AtomicFile> Adopt(const std::string& path, const std::string& temporary_path);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&& other) noexcept;
   ~AtomicFile();
   // Writes all bytes at `offset`; short writes are continued. Thread-safe.
   Status WriteAt(uint64_t offset, std::span<const std::byte> bytes) const;
   Status Sync() const;
+  // Makes the file at least so long, zeros at its end. Thread-safe beside WriteAt behind `bytes`.
+  Status CoverUpTo(uint64_t bytes) const;
   // Of what is needed to read the bytes again alone.
   Status SyncData() const;
   // Changes the final name; before Commit.

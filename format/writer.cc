@@ -78,6 +78,8 @@ Result<Writer> Writer::Create(const std::string& path, const WriterOptions& opti
   Result<OutputLock> lock = OutputLock::Acquire(path);
   if (!lock.ok()) return lock.status();
   auto state = std::make_unique<State>(path, options, std::move(*lock));
+  if (options.is_part) OCTAVO_RETURN_IF_ERROR(state->CheckFinishedPart());
+  if (state->is_complete) return Writer(std::move(state));
   bool is_resumed = false;
   if (options.resume) {
     OCTAVO_ASSIGN_OR_RETURN(is_resumed, state->Resume());

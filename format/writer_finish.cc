@@ -90,6 +90,7 @@ Status Writer::State::Commit(const std::vector<AtomicFile*>& outputs,
   std::erase_if(old_shards, [&](const std::string& name) {
     return std::ranges::find(files, name) != files.end();
   });
+  old_shards.insert(old_shards.end(), consumed.begin(), consumed.end());
   const CommitPlan plan = PlanCommit(outputs, output_header, std::move(old_shards));
   for (const AtomicFile* file : outputs) OCTAVO_RETURN_IF_ERROR(file->Sync());
   if (!journal) OCTAVO_RETURN_IF_ERROR(StartJournal());

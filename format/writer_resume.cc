@@ -127,7 +127,7 @@ Status Writer::State::ForgetInterrupted() const {
     if (plan) {
       OCTAVO_ASSIGN_OR_RETURN(const bool is_committed, IsCommitted(path, *plan));
       if (is_committed) RemoveBeside(path, plan->obsolete);
-      if (!is_committed) UndoCommit(path, *plan, Undo::kRemove);
+      if (!is_committed) UndoCommit(path, *plan, Undo::kRename);
     }
   }
   RemoveLeftovers(path, {});
@@ -158,7 +158,7 @@ SavePoint Writer::TakeSavePoint(std::span<const std::byte> caller_state) {
   ByteWriter record;
   record.PutVector(part.bytes());
   record.PutVector(std::vector<std::byte>(caller_state.begin(), caller_state.end()));
-  return {record.Take(), static_cast<uint32_t>(ends.size())};
+  return {record.Take(), std::move(ends)};
 }
 
 Status Writer::Save(const SavePoint& point) {
@@ -166,18 +166,20 @@ Status Writer::Save(const SavePoint& point) {
   if (!state.journal) return Misuse("a save point without a journal");
   // Of the shards saved before, only the last can have grown.
   const uint32_t first = state.num_synced_shards == 0 ? 0 : state.num_synced_shards - 1;
-  for (uint32_t i = first; i < point.num_shards; ++i) {
+  for (uint32_t i = first; i < point.payload_ends.size(); ++i) {
     const AtomicFile* file = nullptr;
     {
       const std::lock_guard lock_shards(state.shards_mutex);
       file = &state.shards[i].file;
     }
+    OCTAVO_RETURN_IF_ERROR(file->CoverUpTo(point.payload_ends[i]));  // its end may be a hole
     OCTAVO_RETURN_IF_ERROR(file->SyncData());
   }
-  if (point.num_shards > state.num_synced_shards) {
+  const auto num_shards = static_cast<uint32_t>(point.payload_ends.size());
+  if (num_shards > state.num_synced_shards) {
     OCTAVO_RETURN_IF_ERROR(SyncFolder(state.path));
   }
-  state.num_synced_shards = point.num_shards;
+  state.num_synced_shards = num_shards;
   OCTAVO_RETURN_IF_ERROR(state.journal->Append(kSavePoint, point.record));
   state.has_save_point = true;
   return {};

@@ -68,6 +68,13 @@ struct Writer::State {
 
   std::string ShardPath(size_t shard_idx) const;
   Status AddShard();
+  // Parts (writer_parts.cc).
+  std::vector<OutputLock> part_locks;
+  std::vector<std::string> consumed;  // records of parts, which go with the commit
+  Status CheckFinishedPart();
+  Status TakePart(const Part& part);
+  Status CompleteJoin();
+
   // Gives the entry its place in the last shard.
   void BeginPayload(TensorEntry* entry);
   // Counts a chunk at the end of that shard.

@@ -32,7 +32,9 @@ struct SourceDigest::FileState {
   uint64_t put = 0;  // done at the last Put
 };
 
-SourceDigest::SourceDigest(const format::Checkpoint* source) : source_(source) {
+SourceDigest::SourceDigest(const format::Checkpoint* source, std::vector<bool> hashed)
+    : source_(source), hashed_(std::move(hashed)) {
+  hashed_.resize(source->files().size(), hashed_.empty());
   for (size_t i = 0; i < source->files().size(); ++i) {
     files_.push_back(std::make_unique<FileState>());
     XXH3_128bits_reset(files_.back()->hash.get());
@@ -55,6 +57,7 @@ Status SourceDigest::CatchUp(uint32_t file, uint64_t offset) {
 
 Status SourceDigest::Add(uint32_t file, uint64_t offset, std::span<const std::byte> bytes) {
   FileState& state = *files_[file];
+  if (!hashed_[file]) return {};
   if (offset < state.done) return {};  // was hashed when later bytes came first
   OCTAVO_RETURN_IF_ERROR(CatchUp(file, offset));
   XXH3_128bits_update(state.hash.get(), bytes.data(), bytes.size());
@@ -91,6 +94,7 @@ void SourceDigest::Get(format::ByteReader* in) {
 Result<std::vector<format::SourceFile>> SourceDigest::Finish() {
   std::vector<format::SourceFile> result;
   for (uint32_t file = 0; file < files_.size(); ++file) {
+    if (!hashed_[file]) continue;
     const format::CheckpointFile& info = source_->files()[file];
     OCTAVO_RETURN_IF_ERROR(CatchUp(file, info.bytes));
     result.push_back({info.name, info.bytes, Hex(XXH3_128bits_digest(files_[file]->hash.get()))});

@@ -20,8 +20,8 @@ namespace octavo::quant {
 // read, 1 MiB at a time. Single thread.
 class SourceDigest {
  public:
-  // `source` must outlive this.
-  explicit SourceDigest(const format::Checkpoint* source);
+  // `source` must outlive this. `hashed`: for each of its files whether it is; empty: all are.
+  explicit SourceDigest(const format::Checkpoint* source, std::vector<bool> hashed = {});
   ~SourceDigest();
 
   // Bytes [offset, offset + bytes.size()) of a file have been read. Errors: kIo.
@@ -30,7 +30,7 @@ class SourceDigest {
   // other.
   void Put(format::ByteWriter* out);
   void Get(format::ByteReader* in);
-  // Hashes what is left of all files. Errors: kIo.
+  // Hashes what is left of the files. Errors: kIo.
   Result<std::vector<format::SourceFile>> Finish();
 
  private:
@@ -38,6 +38,7 @@ class SourceDigest {
   Status CatchUp(uint32_t file, uint64_t offset);
 
   const format::Checkpoint* source_;
+  std::vector<bool> hashed_;
   std::vector<std::unique_ptr<FileState>> files_;
   std::vector<std::byte> buffer_;
 };

@@ -20,11 +20,12 @@ constexpr const char* kExamples = R"(Examples:
   octavo convert models/gpt2 -o gpt2.8vo
   octavo convert models/gpt2 --dry-run          what would happen, and how large it gets
   octavo convert llama/model.safetensors.index.json -o llama.8vo --skip-modules layers.0,lm_head
-  octavo convert models/gpt2 -o gpt2.8vo --compat bitsandbytes --max-shard-size 5GB)";
+  octavo convert models/gpt2 -o gpt2.8vo --compat bitsandbytes --max-shard-size 5GB
+  octavo convert models/gpt2 -o gpt2.8vo --resume   go on where it was interrupted)";
 
 struct ConvertCommand {
   std::string source, output;
-  std::string method, compat, on_nonfinite, keep_columns, max_shard_size, save_every;
+  std::string method, compat, on_nonfinite, keep_columns, max_shard_size, save_every, part;
   ActivationFlags activations;
   ProgressFlags progress;
   bool compress = false, dry_run = false, explain = false, json = false;
@@ -51,6 +52,11 @@ void ConvertCommand::Register(CLI::App& app) {
                  "Write shards of at most this size and an index: 5GB, 500MB, 2GiB")
       ->check(ByteSize())
       ->option_text("SIZE");
+  app.add_option("--part", part,
+                 "Convert part I of N of a sharded conversion, for octavo join to put together")
+      ->check(PartOfMany())
+      ->needs("--max-shard-size")
+      ->option_text("I/N");
   AddThreads(app, &options.num_threads);
   auto* dry_flag =
       app.add_flag("--dry-run", dry_run, "Print what would be done and the sizes; write nothing");
@@ -125,6 +131,7 @@ Status ConvertCommand::Complete() {
   if (!max_shard_size.empty()) {
     OCTAVO_ASSIGN_OR_RETURN(options.max_shard_bytes, ParseByteSize(max_shard_size));
   }
+  if (!part.empty()) options.part = *ParsePartOfMany(part);
   if (!save_every.empty()) {
     OCTAVO_ASSIGN_OR_RETURN(options.save_interval_bytes, ParseByteSize(save_every));
   }
@@ -174,10 +181,11 @@ Status ConvertCommand::RunConversion() {
   }();
   if (!report.ok()) return ForceHint(report.status());
   PrintWarnings(report->warnings, progress.quiet);
+  const std::string written = output.substr(0, output.rfind('/') + 1) + report->files.front();
   if (json) {
-    Print(ToText(ReportJson(output, *report)));
+    Print(ToText(ReportJson(written, *report)));
   } else if (!progress.quiet) {
-    Print(ReportText(output, *report, explain));
+    Print(ReportText(written, *report, explain));
   }
   return Status();
 }

@@ -91,6 +91,10 @@ std::string ReportText(const std::string& output, const quant::ConvertReport& re
                      "time          " + FormatSeconds(report.seconds) + ", " +
                      FormatBytes(static_cast<uint64_t>(BytesPerSecond(report))) +
                      "/s of the source\n";
+  if (report.part.count > 0) {
+    text += "part          " + std::to_string(report.part.index) + " of " +
+            std::to_string(report.part.count) + "; octavo join puts them together\n";
+  }
   if (report.bytes_resumed > 0) {
     text += "resumed       an interrupted conversion had read " +
             FormatBytes(report.bytes_resumed) + "\n";

@@ -50,6 +50,13 @@ class Interrupt(CliTest):
         self.assertEqual(code, 1, err)
         self.assertEqual(self.files(), ["m", "m/model.safetensors"])
 
+    def test_a_bus_error_is_explained(self):
+        code, out, err = self.interrupted(signal.SIGBUS, "model.8vo")
+        self.assertEqual((code, out), (1, b""), err)
+        self.assertIn("octavo: a file shrank while it was read", err)
+        self.octavo("convert", "m", "-o", "model.8vo", "-q")
+        self.assertEqual(self.files(), ["m", "m/model.safetensors", "model.8vo"])
+
     def test_nohup_is_respected(self):
         code, _, err = self.interrupted(signal.SIGHUP, "model.8vo", nohup=True)
         self.assertEqual(code, 0, err)

@@ -3,7 +3,7 @@
 
     fault_test.py                 a random choice of 500 faults, by a seed that is printed
     fault_test.py --all           all of them: the n-th open, read, write, fsync, rename, ftruncate and mmap, for every n
-    fault_test.py --seed 7        the choice of an earlier run
+    fault_test.py --seed 7        the choice of an earlier run; --count: how many
 
 The n-th call gives ENOSPC, EIO, EDQUOT or EINTR, transfers half, or the process is killed there. After it: the old output or none,
 a message with the cause and exit code 1; where the call was only interrupted or cut short, exit code 0 and the same bytes. After the
@@ -30,11 +30,16 @@ CONVERT = ["convert", "model", "-o", OUT, "--quiet", "--threads", "1", "--save-e
 
 
 class Scenario:
-    """A folder as it is before, the conversion that is disturbed, and what is there after an undisturbed one."""
+    """A folder as it is before, the command that is disturbed, those that may follow, and what is there after an undisturbed one.
 
-    def __init__(self, root, name, options, before=None, resume=False):
-        self.name, self.options = name, options
-        self.command = [*CONVERT, *options, "--force"] + (["--resume"] if resume else [])
+    `before`: options of an older output; `resume`: an interrupted conversion goes on; `parts`: their join instead of a conversion.
+    """
+
+    def __init__(self, root, name, options, before=None, resume=False, parts=0):
+        self.name = name
+        afresh = [*CONVERT, *options, "--force"]
+        self.command = [*afresh, "--resume"] if resume else afresh
+        self.next_commands = [afresh, [*afresh, "--resume"]]
         self.template = root / name
         write_model(self.template / "model")
         if before is not None:  # an older output, of another model
@@ -45,12 +50,17 @@ class Scenario:
             killed = run(self.template, self.command, fault=("write", 14, "kill"))
             assert killed.returncode == -9, killed
             assert ".x.8vo.octavo-journal" in contents(self.template)
+        for i in range(parts):
+            self.expect_done(run(self.template, [*CONVERT, *options, "--part", f"{i + 1}/{parts}"]))
+        if parts > 0:
+            self.command = ["join", OUT, "--quiet", "--force"]
+            self.next_commands = [self.command]
         self.before = visible(contents(self.template))
         clean = fresh(self.template, root / (name + "-clean"))
         counts = root / (name + "-counts")
         self.expect_done(run(clean, self.command, counts=counts))
         self.after = contents(clean)
-        assert self.after == visible(self.after) and OUT in self.after, list(self.after)
+        assert any(name.startswith(OUT) for name in self.after), list(self.after)
         self.calls = read_counts(counts).calls
 
     @staticmethod
@@ -78,7 +88,7 @@ def check_disturbed(scenario, what, result, left):
     """What is visible after the fault; the kind of end, for the summary."""
     files = visible(left)
     if result.returncode == 0:
-        check(files == scenario.after, f"exit code 0, but {sorted(files)}")
+        check(left == scenario.after, f"exit code 0, but {sorted(left)}")
         return "survived"
     if what == "kill":
         check(result.returncode == -9, f"exit code {result.returncode}")
@@ -92,26 +102,29 @@ def check_disturbed(scenario, what, result, left):
     if files == scenario.before:
         return "failed, the old output or none"
     # The output has its name, but its folder could not be synced: a power loss may bring back the old one, which is still whole.
-    check(files.get(OUT) == scenario.after[OUT] and "the folder" in result.stderr, f"left {sorted(files)}")
-    kept = {**scenario.before, **scenario.after}
+    check("the folder" in result.stderr, f"left {sorted(files)}")
+    kept = {**scenario.before, **visible(scenario.after)}
     check(files == kept, f"left {sorted(files)}, not {sorted(kept)}")
     return "failed after the rename, the new output whole"
 
 
 def try_fault(root, fault):
     scenario, op, n, what = fault
-    folder = fresh(scenario.template, root / f"run-{threading.get_ident()}")
+    folder = root / f"run-{threading.get_ident()}"
+    fresh(scenario.template, folder)
     counts = root / f"counts-{threading.get_ident()}"
     counts.unlink(missing_ok=True)
     result = run(folder, scenario.command, fault=(op, n, what), counts=counts)
     check(read_counts(counts).faults == 1, "the fault did not come")
     end = check_disturbed(scenario, what, result, contents(folder))
-    for resume in [[], ["--resume"]]:
+    if scenario.command[0] == "join" and result.returncode == 0:
+        return end  # nothing is left to join
+    for command in scenario.next_commands:
         next_folder = fresh(folder, root / f"next-{threading.get_ident()}")
-        again = run(next_folder, [*CONVERT, *scenario.options, "--force", *resume])
-        check(again.returncode == 0, f"the next run {resume}: {again.stderr}")
+        again = run(next_folder, command)
+        check(again.returncode == 0, f"next, {command}: {again.stderr}")
         left = contents(next_folder)
-        check(left == scenario.after, f"the next run {resume} left {sorted(left)}")
+        check(left == scenario.after, f"next, {command} left {sorted(left)}")
     return end
 
 
@@ -123,6 +136,7 @@ def describe(fault):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--count", type=int, default=CI_FAULTS)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
@@ -135,13 +149,16 @@ def main():
             Scenario(root, "sharded", sharded),
             Scenario(root, "sharded over sharded", sharded, before=sharded),
             Scenario(root, "sharded, resumed", sharded, resume=True),
+            Scenario(root, "a part", [*sharded, "--part", "2/2"]),
+            Scenario(root, "two parts joined", sharded, parts=2),
+            Scenario(root, "two parts joined over sharded", sharded, before=sharded, parts=2),
         ]
         faults = [fault for scenario in scenarios for fault in scenario.faults()]
         total = len(faults)
         for scenario in scenarios:
             print(f"{scenario.name}: {len(scenario.after)} files, calls {scenario.calls}")
         if not arguments.all:
-            faults = random.Random(arguments.seed).sample(faults, min(CI_FAULTS, total))
+            faults = random.Random(arguments.seed).sample(faults, min(arguments.count, total))
             print(f"{len(faults)} of {total} faults, seed {arguments.seed}; all of them: --all")
         ends, failures = collections.Counter(), []
         survived = collections.Counter()

@@ -83,11 +83,10 @@ def visible(files):
 def run(folder, arguments, fault=None, counts=None, kill_after=None):
     """Runs the binary in `folder`; `fault`: (op, n, what), what an errno, "short", "kill", "term" or "int"."""
     env = environment()
+    env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"  # the shim comes first
     if fault is not None or counts is not None:
         env["LD_PRELOAD"] = SHIM
         env["OCTAVO_SHIM_FOLDER"] = str(folder)
-    if "libasan" in os.environ.get("LD_PRELOAD", ""):
-        env["LD_PRELOAD"] = os.environ["LD_PRELOAD"] + ":" + SHIM
     if fault is not None:
         env["OCTAVO_SHIM_FAULT"] = " ".join(map(str, fault))
     if counts is not None:

@@ -23,12 +23,14 @@ struct WriterOptions {
   // writer can be resumed by one with the same text.
   std::string fingerprint = {};
   bool resume = false;  // go on where an interrupted writer of this output stopped, if there is one
+  // What is written is a part, for Join: FinishPart instead of Finish. Needs a fingerprint.
+  bool is_part = false;
 };
 
 // What a writer has done so far, taken at one place in the file's order (TakeSavePoint).
 struct SavePoint {
   std::vector<std::byte> record;
-  uint32_t num_shards = 0;
+  std::vector<uint64_t> payload_ends;  // of each shard
 };
 
 // A chunk ready for the file: its stored form and digest. `data` points at the raw bytes or into `buffer`.
@@ -36,6 +38,19 @@ struct EncodedChunk {
   std::span<const std::byte> data;
   uint64_t xxh3 = 0;
 };
+
+// Shards that were written elsewhere, without manifests and names: what FinishPart leaves.
+struct Part {
+  std::string path;
+  std::string fingerprint;
+  std::vector<std::byte> state;        // the caller's
+  std::vector<uint64_t> payload_ends;  // of each shard
+  Manifest manifest;                   // as an index; empty if there is no shard
+};
+// Errors: kNotFound, kIo, kInvalidFile (no finished part).
+Result<Part> ReadPart(const std::string& path);
+// What differs between two fingerprints, in words; empty: nothing.
+std::string DescribeDifference(const std::string& before, const std::string& now);
 
 // Writes payloads into a temporary sibling of the output, then manifest and header, syncs, and renames.
 //
@@ -52,6 +67,10 @@ class Writer {
   Writer(Writer&&) noexcept;
   Writer& operator=(Writer&&) noexcept;
   ~Writer();
+
+  // A writer that holds the shards of these parts, in their order, ready for Finish; the parts are gone after that. Parts
+  // must be in the output's folder. Errors: as Create, and kIo (a part's payload is missing, or shorter than it was).
+  static Result<Writer> Join(const std::string& path, bool overwrite, std::span<const Part> parts);
 
   // Begins a group of tensors that belong in one shard; `raw_bytes`: of all its tensors. Without shards: nothing.
   // Modules given to Finish go to the shard of their first tensor; a module without tensors to shard 0.
@@ -102,6 +121,10 @@ class Writer {
   // called.
   bool has_save_point() const;
   void Discard();
+
+  // Completes a part: its payloads are on disk, and a record of its name says what they are. Takes the same of
+  // `manifest` as Finish.
+  Status FinishPart(Manifest manifest, std::span<const std::byte> caller_state);
 
   // After Finish: the manifest as written (of the index if sharded), base names of the files written (the output first), and their bytes together.
   const Manifest& manifest() const;

@@ -30,6 +30,12 @@ struct Progress {
 // last when all bytes are done. Returning false cancels (kCancelled).
 using ProgressCallback = std::function<bool(const Progress&)>;
 
+// Part `index` (from 1) of `count` of a sharded conversion; count 0: all of it.
+struct PartOfMany {
+  uint32_t index = 0;
+  uint32_t count = 0;
+};
+
 struct ConvertOptions {
   // Left empty, a value comes from `compat`'s preset, else from the method's, else from Octavo's
   // defaults: threshold 6, scope batch, row rule inlier_columns, activations asymmetric (symmetric
@@ -54,6 +60,7 @@ struct ConvertOptions {
   format::Codec codec = format::Codec::kNone;
   format::CodeLayout layout = format::CodeLayout::kPlain;  // experts are always plain
   uint64_t max_shard_bytes = 0;                            // 0: one file
+  PartOfMany part = {};  // needs max_shard_bytes; the output is then OUTPUT.part-I-of-N, for Join
   bool overwrite = false;
   // Go on where an interrupted conversion to this output stopped, if there is one: the source and the options above must be the
   // same.
@@ -88,6 +95,7 @@ struct ConvertReport {
   uint64_t bytes_source = 0;
   uint64_t bytes_file = 0;
   double seconds = 0;
+  PartOfMany part = {};        // as asked for
   uint64_t bytes_resumed = 0;  // of the source that an interrupted run had done
   std::vector<std::string> warnings;
 };
@@ -104,6 +112,12 @@ struct ConvertReport {
 // conversion to that output takes up or removes. Of the work done, less than two intervals are lost.
 Result<ConvertReport> Convert(const std::string& source, const std::string& output,
                               const ConvertOptions& options);
+
+// Puts the parts of a conversion together, which Convert wrote beside `output`: all of them, from one source, with the same options and
+// version. The bytes are those of one conversion; the parts are gone afterwards. Errors: kNotFound (parts are missing: says
+// which), kInvalidArgument (parts that do not belong together: says what differs), kInvalidFile, kAlreadyExists, kIo. On error
+// the parts are as they were; a join that was interrupted is done again.
+Result<ConvertReport> Join(const std::string& output, bool overwrite);
 
 // Recomputes every code, scale, sum, kept column, copied tensor and asset of `file` from `source`
 // with the options the file states, and compares. Findings as format::Reader::Verify gives them
