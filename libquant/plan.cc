@@ -116,8 +116,10 @@ void AddJobs(const std::vector<ModuleJob>& jobs, Plan* plan) {
     plan->module_bytes[job.module_idx] = JobBytes(job);
     plan->kept_columns += job.kept_index.size();
     if (!job.is_quantized()) continue;
-    plan->bytes_quantized_file += CodesSpec(job).bytes();
-    for (const TensorSpec& spec : SmallSpecs(job)) plan->bytes_quantized_file += spec.bytes();
+    plan->bytes_quantized_file += plan->module_bytes[job.module_idx];
+    for (const SourceTensor* tensor : job.tensors) {
+      if (tensor != job.weight.tensor) plan->bytes_quantized_file -= tensor->bytes;
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #include "tools/model_facts.h"
 
 #include <algorithm>
+#include <span>
 #include <string_view>
 #include <unordered_map>
 
@@ -20,25 +21,21 @@ std::vector<std::string> WeightTensors(const format::Module& module) {
   return names;
 }
 
-void AddQuantized(const Index& index, const format::Module& module, ModelFacts* facts) {
+uint64_t StoredBytes(const Index& index, std::span<const std::string> names) {
+  uint64_t bytes = 0;
+  for (const std::string& name : names) {
+    if (name.empty()) continue;
+    if (const auto found = index.find(name); found != index.end()) bytes += found->second->bytes;
+  }
+  return bytes;
+}
+
+void AddQuantized(const format::Module& module, uint64_t weight_bytes, ModelFacts* facts) {
   ++facts->quantized_modules;
   const uint64_t matrices = std::max<uint64_t>(module.experts, 1);
   facts->bytes_quantized_source += matrices * module.in_features * module.out_features *
                                    DTypeBytes(module.source_dtype.value_or(DType::kF16));
-  for (const std::string& name : WeightTensors(module)) {
-    if (const auto found = index.find(name); found != index.end()) {
-      facts->bytes_quantized_file += found->second->bytes;
-    }
-  }
-}
-
-uint64_t StoredBytes(const Index& index, const format::Module& module) {
-  uint64_t bytes = 0;
-  for (const std::string& name : TensorsOf(module)) {
-    if (!module.tied_to.empty() && name == module.weight) continue;
-    if (const auto found = index.find(name); found != index.end()) bytes += found->second->bytes;
-  }
-  return bytes;
+  facts->bytes_quantized_file += weight_bytes;
 }
 
 }  // namespace
@@ -57,12 +54,16 @@ ModelFacts FactsOf(const format::Manifest& manifest) {
   for (const format::TensorEntry& tensor : manifest.tensors) index.emplace(tensor.name, &tensor);
   for (const format::SourceFile& file : manifest.source.files) facts.bytes_source += file.bytes;
   for (const format::Module& module : manifest.modules) {
+    // A tied module's weight is another's.
+    const uint64_t weight_bytes =
+        module.tied_to.empty() ? StoredBytes(index, WeightTensors(module)) : 0;
+    facts.module_bytes.push_back(weight_bytes + StoredBytes(index, {&module.bias, 1}) +
+                                 StoredBytes(index, module.tensors));
     if (module.quantized) {
-      AddQuantized(index, module, &facts);
+      AddQuantized(module, weight_bytes, &facts);
     } else {
       ++facts.skipped_modules;
     }
-    facts.module_bytes.push_back(StoredBytes(index, module));
     const auto kept = index.find(module.kept_index);
     const bool has_kept = !module.kept_index.empty() && kept != index.end();
     facts.module_kept_columns.push_back(has_kept ? kept->second->shape.NumElements().value_or(0)

@@ -1,8 +1,8 @@
 #include "tools/module_groups.h"
 
 #include <algorithm>
-#include <map>
-#include <tuple>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "tools/module_pattern.h"
@@ -26,6 +26,16 @@ struct Rest {
     bytes += group.bytes;
   }
 };
+
+// What must be equal within a group.
+void SetKey(std::string_view pattern, const ModuleLine& line, std::string* key) {
+  key->assign(pattern);
+  for (const uint64_t number :
+       {line.in_features, line.out_features, line.experts, uint64_t{line.quantized}}) {
+    key->append(reinterpret_cast<const char*>(&number), sizeof number);
+  }
+  key->append(line.tied_to).append(1, '\0').append(line.reason);
+}
 
 std::string Snr(const std::optional<double>& snr_db) {
   return snr_db ? Format("%.2f dB", *snr_db) : "exact";
@@ -109,16 +119,18 @@ std::vector<ModuleLine> LinesOf(const quant::Plan& plan) {
 }
 
 std::vector<ModuleGroup> GroupModules(std::span<const ModuleLine> lines, Grouping grouping) {
-  using Key = std::tuple<std::string, bool, std::string, uint64_t, uint64_t, uint64_t, std::string>;
-  std::map<Key, size_t> known;
+  std::unordered_map<std::string, size_t> known;
   std::vector<ModuleGroup> groups;
   std::vector<NumberSets> numbers;
+  NumberedName name;
+  std::string key;
   for (const ModuleLine& line : lines) {
-    const NumberedName name = grouping == Grouping::kEach
-                                  ? NumberedName{{line.name}, {}}
-                                  : TakeNumbersOut(line.name, grouping == Grouping::kDigits);
-    const Key key(name.Key(), line.quantized, line.reason, line.in_features, line.out_features,
-                  line.experts, line.tied_to);
+    if (grouping == Grouping::kEach) {
+      name.pattern = line.name;
+    } else {
+      name.Take(line.name, grouping == Grouping::kDigits);
+    }
+    SetKey(name.pattern, line, &key);
     const auto [entry, added] = known.try_emplace(key, groups.size());
     if (added) {
       groups.emplace_back().first = line;

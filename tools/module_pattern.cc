@@ -1,13 +1,14 @@
 #include "tools/module_pattern.h"
 
+#include <algorithm>
 #include <charconv>
-#include <utility>
 
 namespace octavo::tools {
 namespace {
 
 constexpr size_t kMaxDigits = 9;
 constexpr size_t kMaxRanges = 4;
+constexpr char kNumber = '\0';
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
@@ -38,68 +39,72 @@ std::string Ranges(const std::set<uint32_t>& numbers) {
   return text;
 }
 
-// The word before a number: "layers" of "model.layers.", "expert" of "mlp.expert_".
-std::string Word(std::string_view text) {
+// The word at the end: "layers" of "model.layers.", "expert" of "mlp.expert_".
+std::string_view LastWord(std::string_view text) {
   while (!text.empty() && (text.back() == '.' || text.back() == '_')) text.remove_suffix(1);
-  return std::string(text.substr(text.rfind('.') + 1));
+  return text.substr(std::min(text.find_last_of(std::string_view(".\0", 2)) + 1, text.size()));
 }
 
 }  // namespace
 
-std::string NumberedName::Key() const {
-  std::string key;
-  for (const std::string& text : texts) key += text + '\0';
-  return key;
-}
-
-NumberedName TakeNumbersOut(std::string_view name, bool within) {
-  NumberedName result;
-  std::string text;
+void NumberedName::Take(std::string_view name, bool within) {
+  pattern.clear();
+  numbers.clear();
   for (size_t at = 0; at < name.size();) {
     const size_t end = EndOfDigits(name, at);
-    const bool is_number =
-        end > at && end - at <= kMaxDigits && (within || IsComponent(name, at, end));
-    if (is_number) {
-      result.texts.push_back(std::exchange(text, {}));
-      result.numbers.emplace_back(name.substr(at, end - at));
-    } else {
-      text += name.substr(at, end > at ? end - at : 1);
+    if (end == at) {
+      pattern += name[at++];
+      continue;
     }
-    at = end > at ? end : at + 1;
+    if (end - at <= kMaxDigits && (within || IsComponent(name, at, end))) {
+      pattern += kNumber;
+      numbers.push_back(name.substr(at, end - at));
+    } else {
+      pattern += name.substr(at, end - at);
+    }
+    at = end;
   }
-  result.texts.push_back(text);
-  return result;
 }
 
 void NumberSets::Add(const NumberedName& name) {
-  if (texts_.empty()) {
-    texts_ = name.texts;
-    first_ = name.numbers;
+  if (first_.empty()) {
+    pattern_ = name.pattern;
+    first_.assign(name.numbers.begin(), name.numbers.end());
     sets_.resize(first_.size());
   }
-  for (size_t i = 0; i < sets_.size(); ++i) {
+  for (size_t i = 0; i < std::min(sets_.size(), name.numbers.size()); ++i) {
     uint32_t number = 0;
-    const std::string& digits = name.numbers[i];
+    const std::string_view digits = name.numbers[i];
     std::from_chars(digits.data(), digits.data() + digits.size(), number);
     sets_[i].insert(number);
   }
 }
 
 std::string NumberSets::Pattern() const {
-  std::string pattern = texts_[0];
-  for (size_t i = 0; i < sets_.size(); ++i) {
-    pattern += (sets_[i].size() > 1 ? "*" : first_[i]) + texts_[i + 1];
+  std::string text;
+  size_t number = 0;
+  for (const char c : pattern_) {
+    if (c != kNumber || number == sets_.size()) {
+      text += c;
+      continue;
+    }
+    text += sets_[number].size() > 1 ? "*" : first_[number];
+    ++number;
   }
-  return pattern;
+  return text;
 }
 
 std::string NumberSets::Describe() const {
   std::string text;
-  for (size_t i = 0; i < sets_.size(); ++i) {
-    if (sets_[i].size() < 2) continue;
-    const std::string word = Word(texts_[i]);
+  size_t at = 0;
+  for (const std::set<uint32_t>& numbers : sets_) {
+    at = pattern_.find(kNumber, at);
+    const std::string_view word = LastWord(std::string_view(pattern_).substr(0, at));
+    ++at;
+    if (numbers.size() < 2) continue;
     if (!text.empty()) text += "; ";
-    text += (word.empty() ? "" : word + " ") + Ranges(sets_[i]);
+    if (!word.empty()) text += std::string(word) + " ";
+    text += Ranges(numbers);
   }
   return text;
 }

@@ -9,31 +9,29 @@
 
 namespace octavo::tools {
 
-// "model.layers.12.mlp.experts.3.up_proj": texts "model.layers.", ".mlp.experts.", ".up_proj" and
-// the numbers 12 and 3 between them.
+// "model.layers.12.mlp.experts.3.up_proj": the pattern has a zero byte in place of each number, and
+// the numbers are 12 and 3. Used again and again, it allocates nothing.
 struct NumberedName {
-  std::vector<std::string> texts;  // one more than numbers
-  std::vector<std::string> numbers;
+  std::string pattern;
+  std::vector<std::string_view> numbers;  // views of the name
 
-  // The texts joined by a byte that no name has: equal for names that differ only in numbers.
-  std::string Key() const;
+  // Numbers are whole components of at most nine digits, or with `within` any run of such digits.
+  void Take(std::string_view name, bool within);
 };
 
-// Numbers are whole components of at most nine digits, or with `within` any run of such digits.
-NumberedName TakeNumbersOut(std::string_view name, bool within);
-
-// The numbers of several names with the same texts.
+// The numbers of several names with one pattern.
 class NumberSets {
  public:
   void Add(const NumberedName& name);
 
-  // The texts with the numbers back in, "*" where they differ.
+  // The pattern with the numbers back in, "*" where they differ.
   std::string Pattern() const;
-  // Where they differ, which: "layers 0-5, 8, experts 0-63"; "" where they do not.
+  // Where they differ, which, with the word before each: "layers 0-5, 8; experts 0-63"; "" where
+  // they do not.
   std::string Describe() const;
 
  private:
-  std::vector<std::string> texts_;
+  std::string pattern_;
   std::vector<std::string> first_;
   std::vector<std::set<uint32_t>> sets_;
 };
