@@ -47,7 +47,7 @@ class Join(CliTest):
 
     def test_reports(self):
         out = self.octavo("convert", LLAMA, "-o", "m.8vo", "--max-shard-size", "2MB", "--part", "1/2").out
-        self.assertIn("m.8vo.part-1-of-2: written in", out)
+        self.assertIn("m.8vo.part-1-of-2: written", out)
         self.assertIn("part          1 of 2", out)
         part = self.octavo_json("convert", LLAMA, "-o", "m.8vo", "--max-shard-size", "2MB", "--part", "2/2")
         self.assertEqual(part["files"], ["m.8vo.part-2-of-2"])

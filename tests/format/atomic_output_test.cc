@@ -235,11 +235,15 @@ TEST(AtomicOutput, TheSameModelAgainKeepsItsShards) {
 
 TEST(AtomicOutput, ShardsOfARefusedIndexDoNotStay) {
   const TemporaryFolder folder;
-  SampleFile file(folder / "x.8vo", {.max_shard_bytes = 8000});
-  for (int i = 0; i < 3; ++i)
-    file.AddLinear({.name = "h." + std::to_string(i), .out_features = 60, .in_features = 100});
-  Save(folder / "x.8vo", Bytes(5, std::byte{7}));
-  EXPECT_EQ(file.Finish().code(), ErrorCode::kAlreadyExists);
+  {
+    SampleFile file(folder / "x.8vo", {.max_shard_bytes = 8000});
+    for (int i = 0; i < 3; ++i)
+      file.AddLinear({.name = "h." + std::to_string(i), .out_features = 60, .in_features = 100});
+    Save(folder / "x.8vo", Bytes(5, std::byte{7}));
+    EXPECT_EQ(file.Finish().code(), ErrorCode::kAlreadyExists);
+    EXPECT_EQ(
+        std::ranges::count_if(folder.Names(), [](const auto& name) { return name[0] != '.'; }), 1);
+  }
   EXPECT_EQ(folder.Names(), std::vector<std::string>{"x.8vo"});
 }
 
