@@ -71,7 +71,7 @@ std::string Shards(const format::Manifest& manifest) {
 
 std::string SummaryText(const format::Reader& reader) {
   const format::Manifest& manifest = reader.manifest();
-  const ModelFacts facts = FactsOf(manifest);
+  const ModelFacts facts = FactsOf(reader);
   return HeadLine(reader) + "\n" + "architecture  " + DescribeArchitecture(manifest.source) + "\n" +
          "quantization  " + DescribeQuantization(manifest.quantization) + "\n" +
          SizeLines(facts, reader.total_bytes()) + "converter     " + Escaped(manifest.converter) +
@@ -133,7 +133,7 @@ std::string ModuleText(const format::Reader& reader, const format::Module& modul
 Json InspectJson(const format::Reader& reader) {
   const format::FileHeader& header = reader.header();
   const format::Manifest& manifest = reader.manifest();
-  const ModelFacts facts = FactsOf(manifest);
+  const ModelFacts facts = FactsOf(reader);
   Json tensors = Json::array(), assets = Json::array(), shards = Json::array();
   for (const format::TensorEntry& tensor : manifest.tensors) tensors.push_back(TensorJson(tensor));
   for (const format::TensorEntry& asset : manifest.assets) {

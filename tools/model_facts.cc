@@ -7,11 +7,9 @@
 namespace octavo::tools {
 namespace {
 
-using Index = std::unordered_map<std::string_view, const format::TensorEntry*>;
-
 // What stands for a quantized weight; empty names where there is none.
-std::vector<std::string> WeightTensors(const format::Module& module) {
-  std::vector<std::string> names = {module.weight};
+std::vector<std::string_view> WeightTensors(const format::Module& module) {
+  std::vector<std::string_view> names = {module.weight};
   if (module.scheme) {
     const format::SchemeDescriptor& scheme = *module.scheme;
     names.insert(names.end(), {scheme.codes, scheme.scales, scheme.code_sum, scheme.zero_point});
@@ -20,46 +18,61 @@ std::vector<std::string> WeightTensors(const format::Module& module) {
   return names;
 }
 
-void AddQuantized(const Index& index, const format::Module& module, ModelFacts* facts) {
+void AddQuantized(const FindTensor& find, const format::Module& module, ModelFacts* facts) {
   ++facts->quantized_modules;
   const uint64_t matrices = std::max<uint64_t>(module.experts, 1);
   facts->bytes_quantized_source += matrices * module.in_features * module.out_features *
                                    DTypeBytes(module.source_dtype.value_or(DType::kF16));
-  for (const std::string& name : WeightTensors(module)) {
-    if (const auto found = index.find(name); found != index.end()) {
-      facts->bytes_quantized_file += found->second->bytes;
-    }
+  for (const std::string_view name : WeightTensors(module)) {
+    if (name.empty()) continue;
+    if (const format::TensorEntry* tensor = find(name))
+      facts->bytes_quantized_file += tensor->bytes;
   }
 }
 
 }  // namespace
 
 std::vector<std::string> TensorsOf(const format::Module& module) {
-  std::vector<std::string> names = WeightTensors(module);
+  const std::vector<std::string_view> weight = WeightTensors(module);
+  std::vector<std::string> names(weight.begin(), weight.end());
   names.push_back(module.bias);
   names.insert(names.end(), module.tensors.begin(), module.tensors.end());
   std::erase(names, "");
   return names;
 }
 
-ModelFacts FactsOf(const format::Manifest& manifest) {
+ModelFacts FactsOf(const format::Manifest& manifest, const FindTensor& find) {
   ModelFacts facts;
-  Index index;
-  for (const format::TensorEntry& tensor : manifest.tensors) index.emplace(tensor.name, &tensor);
   for (const format::SourceFile& file : manifest.source.files) facts.bytes_source += file.bytes;
   for (const format::Module& module : manifest.modules) {
     if (module.quantized) {
-      AddQuantized(index, module, &facts);
+      AddQuantized(find, module, &facts);
     } else {
       ++facts.skipped_modules;
     }
-    const auto kept = index.find(module.kept_index);
-    const bool has_kept = !module.kept_index.empty() && kept != index.end();
-    facts.module_kept_columns.push_back(has_kept ? kept->second->shape.NumElements().value_or(0)
-                                                 : 0);
+    uint64_t kept_columns = 0;
+    if (!module.kept_index.empty()) {
+      const format::TensorEntry* kept = find(module.kept_index);
+      if (kept != nullptr) kept_columns = kept->shape.NumElements().value_or(0);
+    }
+    facts.module_kept_columns.push_back(kept_columns);
     facts.kept_columns += facts.module_kept_columns.back();
   }
   return facts;
+}
+
+ModelFacts FactsOf(const format::Reader& reader) {
+  return FactsOf(reader.manifest(), [&](std::string_view name) { return reader.FindTensor(name); });
+}
+
+ModelFacts FactsOf(const format::Manifest& manifest) {
+  std::unordered_map<std::string_view, const format::TensorEntry*> index;
+  index.reserve(manifest.tensors.size());
+  for (const format::TensorEntry& tensor : manifest.tensors) index.emplace(tensor.name, &tensor);
+  return FactsOf(manifest, [&](std::string_view name) {
+    const auto found = index.find(name);
+    return found == index.end() ? nullptr : found->second;
+  });
 }
 
 }  // namespace octavo::tools
