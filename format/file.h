@@ -87,6 +87,7 @@ class AtomicFile {
   // Changes the final name; before Commit.
   void SetFinalPath(std::string path) { final_path_ = std::move(path); }
   const std::string& final_path() const { return final_path_; }
+  int fd() const { return fd_.get(); }
   // fsync, rename, fsync of the folder. With overwrite false an existing file is kAlreadyExists.
   Status Commit(bool overwrite);
 

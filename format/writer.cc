@@ -34,7 +34,8 @@ Status CheckOutput(const std::string& path, bool overwrite) {
 Status Writer::State::AddShard() {
   OCTAVO_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
   const std::lock_guard lock(shards_mutex);
-  shards.push_back({.file = std::move(file)});
+  shards.push_back(
+      {.file = std::move(file), .behind = std::make_unique<WriteBehind>(options.drops_written)});
   return {};
 }
 
@@ -140,12 +141,14 @@ Result<Writer::Place> Writer::PlaceChunk(uint32_t tensor_idx, const EncodedChunk
 }
 
 Status Writer::WriteChunk(const Place& place, std::span<const std::byte> data) const {
-  const AtomicFile* file = nullptr;
+  const OpenShard* shard = nullptr;
   {
     const std::lock_guard lock(state_->shards_mutex);
-    file = &state_->shards[place.shard].file;
+    shard = &state_->shards[place.shard];
   }
-  return file->WriteAt(place.offset, data);
+  OCTAVO_RETURN_IF_ERROR(shard->file.WriteAt(place.offset, data));
+  const int error = shard->behind->Wrote(shard->file.fd(), place.offset + data.size());
+  return error == 0 ? Status() : ErrnoStatus(error, "cannot write", shard->file.final_path());
 }
 
 Status Writer::FinishTensor(uint32_t tensor_idx) {

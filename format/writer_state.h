@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "format/file.h"
 #include "format/layout.h"
+#include "format/write_behind.h"
 #include "octavo/manifest.h"
 #include "octavo/result.h"
 #include "octavo/writer.h"
@@ -25,6 +27,7 @@ struct OpenShard {
   uint64_t end = kHeaderBytes;    // of the payloads placed so far
   uint64_t manifest_bytes = 4096;  // estimated; at first what converter, source and quantization take
   bool is_empty = true;
+  std::unique_ptr<WriteBehind> behind;  // a shard moves, it does not
 };
 
 struct Writer::State {

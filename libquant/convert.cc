@@ -113,7 +113,7 @@ Result<Conversion> Prepare(const Checkpoint& source, const ConvertOptions& optio
 Result<ConvertReport> ConvertChecked(const std::string& source_path, const std::string& output,
                                      const ConvertOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  OCTAVO_ASSIGN_OR_RETURN(const Checkpoint source, Checkpoint::Open(source_path));
+  OCTAVO_ASSIGN_OR_RETURN(Checkpoint source, Checkpoint::Open(source_path));
   OCTAVO_ASSIGN_OR_RETURN(Conversion conversion, Prepare(source, options));
   OCTAVO_RETURN_IF_ERROR(CheckNotSource(source, output));
   OCTAVO_ASSIGN_OR_RETURN(const uint64_t planned_bytes, EstimateFileBytes(source, conversion.jobs));
@@ -121,13 +121,16 @@ Result<ConvertReport> ConvertChecked(const std::string& source_path, const std::
       format::Writer writer,
       format::Writer::Create(output, {.overwrite = options.overwrite,
                                       .codec = options.codec,
-                                      .max_shard_bytes = options.max_shard_bytes}));
+                                      .max_shard_bytes = options.max_shard_bytes,
+                                      .drops_written = IsLargeBesideMemory(planned_bytes)}));
   if (options.codec == format::Codec::kNone) {  // how much zstd saves is not known yet
     OCTAVO_RETURN_IF_ERROR(CheckDiskSpace(output, planned_bytes));
   }
   const uint64_t look_ahead_bytes = NeedsPrescan(conversion) ? QuantizedBytes(conversion.jobs) : 0;
   ProgressMeter progress(options.progress, StoredBytes(conversion.jobs) + look_ahead_bytes);
+  source.Stream();
   OCTAVO_RETURN_IF_ERROR(LookAhead(&conversion, &progress));
+  source.Stream();
   OCTAVO_RETURN_IF_ERROR(WriteOutput(&conversion, &progress, &writer));
 
   ConvertReport report;

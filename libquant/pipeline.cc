@@ -20,7 +20,8 @@ struct Worker {
   RowResults rows;
   std::vector<int8_t> packed;
   OutputChunk chunk;
-  WeightRows read;  // of the current item
+  WeightRows read;            // of the current item
+  uint64_t hashed_bytes = 0;  // of its file, as of its commit
 };
 
 class Pipeline : public ItemStages {
@@ -56,6 +57,7 @@ class Pipeline : public ItemStages {
     if (item.num_rows > 0 && worker.read.is_source_order) {
       OCTAVO_RETURN_IF_ERROR(digest_->Add(tensor.file, worker.read.offset, worker.buffers.source));
     }
+    worker.hashed_bytes = digest_->done(tensor.file);
     OCTAVO_RETURN_IF_ERROR(Begin(item, job, tensor));
     if (item.num_rows > 0) OCTAVO_RETURN_IF_ERROR(sink_->Place(&worker.chunk));
     if (IsWeight(item)) results_.Add(job, worker.rows);
@@ -67,7 +69,10 @@ class Pipeline : public ItemStages {
   }
 
   Status Finish(size_t item_idx, size_t worker_idx) override {
-    return items_[item_idx].num_rows == 0 ? Status() : sink_->Store(workers_[worker_idx].chunk);
+    const WorkItem& item = items_[item_idx];
+    if (item.num_rows == 0) return {};
+    source_.Release(jobs_[item.job].tensors[item.tensor]->file, workers_[worker_idx].hashed_bytes);
+    return sink_->Store(workers_[worker_idx].chunk);
   }
 
  private:

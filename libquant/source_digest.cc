@@ -39,6 +39,8 @@ SourceDigest::SourceDigest(const format::Checkpoint* source) : source_(source) {
 
 SourceDigest::~SourceDigest() = default;
 
+uint64_t SourceDigest::done(uint32_t file) const { return files_[file]->done; }
+
 Status SourceDigest::CatchUp(uint32_t file, uint64_t offset) {
   FileState& state = *files_[file];
   buffer_.resize(kReadBytes);
@@ -47,6 +49,7 @@ Status SourceDigest::CatchUp(uint32_t file, uint64_t offset) {
     OCTAVO_RETURN_IF_ERROR(source_->ReadAt(file, state.done, part));
     XXH3_128bits_update(state.hash.get(), part.data(), part.size());
     state.done += part.size();
+    source_->Release(file, state.done);
   }
   return {};
 }

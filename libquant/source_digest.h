@@ -25,6 +25,8 @@ class SourceDigest {
 
   // Bytes [offset, offset + bytes.size()) of a file have been read. Errors: kIo.
   Status Add(uint32_t file, uint64_t offset, std::span<const std::byte> bytes);
+  // Up to where a file was hashed: nothing before is read again.
+  uint64_t done(uint32_t file) const;
   // Hashes what is left of all files. Errors: kIo.
   Result<std::vector<format::SourceFile>> Finish();
 

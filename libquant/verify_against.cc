@@ -134,7 +134,7 @@ void CompareDigests(const Reader& reader, const std::vector<format::SourceFile>&
 Result<std::vector<Finding>> Verify(const std::string& file, const std::string& source_path,
                                     const ConvertOptions& options) {
   OCTAVO_ASSIGN_OR_RETURN(const Reader reader, Reader::Open(file));
-  OCTAVO_ASSIGN_OR_RETURN(const Checkpoint source, Checkpoint::Open(source_path));
+  OCTAVO_ASSIGN_OR_RETURN(Checkpoint source, Checkpoint::Open(source_path));
   CompareSink sink(&reader);
   std::vector<ModuleJob> jobs = JobsOfFile(reader, source, &sink);
 
@@ -144,9 +144,11 @@ Result<std::vector<Finding>> Verify(const std::string& file, const std::string& 
   ProgressMeter progress(options.progress,
                          StoredBytes(jobs) + (has_prescan ? QuantizedBytes(jobs) : 0));
   std::vector<uint32_t> bad;
+  source.Stream();
   if (has_prescan) OCTAVO_RETURN_IF_ERROR(RunPrescan(source, pipeline, &jobs, &bad, &progress));
   if (!bad.empty())
     return RefuseWeight(source, *jobs[bad.front()].weight.tensor, pipeline.via_fp16);
+  source.Stream();  // from the front once more
   SourceDigest digest(&source);
   OCTAVO_RETURN_IF_ERROR(RunPipeline(source, pipeline, &jobs, &sink, &digest, &progress));
 

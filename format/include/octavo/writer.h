@@ -19,6 +19,8 @@ struct WriterOptions {
   // 0: one file; else a sharded model, each shard at most this large where its largest bundle allows. What fits into one
   // shard becomes a plain single file.
   uint64_t max_shard_bytes = 0;
+  // What is on disk leaves the page cache: for files that are large beside the memory.
+  bool drops_written = false;
 };
 
 // A chunk ready for the file: its stored form and digest. `data` points at the raw bytes or into `buffer`.
