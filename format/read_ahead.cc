@@ -14,8 +14,8 @@ namespace {
 constexpr uint64_t kWindowBytes = uint64_t{8} << 20;
 constexpr size_t kWindowsAhead = 4;
 
-// Whether most of the range is in the page cache. A file that the user may not write is said to be,
-// and so is left alone.
+// Whether most of the range is in the page cache. The system says yes for a file that the user may
+// not write, whose pages so are left alone.
 bool IsCached(int fd, uint64_t offset, size_t bytes) {
   void* address = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(offset));
   if (address == MAP_FAILED) return true;
@@ -29,7 +29,8 @@ bool IsCached(int fd, uint64_t offset, size_t bytes) {
 
 }  // namespace
 
-void ReadAhead::Start(int fd, uint64_t file_bytes) {
+void ReadAhead::Start(int fd, uint64_t file_bytes, bool drops_read) {
+  drops_read_ = drops_read;
   released_ = 0;
   for (size_t window = 0; window < num_windows_; ++window) {
     if (states_[window] == kFetched) states_[window] = kOurs;
@@ -57,13 +58,14 @@ void ReadAhead::Fetch(size_t window) {
   if (before > kOurs || !states_[window].compare_exchange_strong(before, kOfOthers)) return;
   const uint64_t offset = window * kWindowBytes;
   const uint64_t bytes = std::min(kWindowBytes, file_bytes_ - offset);
-  if (before == kUntouched && IsCached(fd_, offset, static_cast<size_t>(bytes))) return;
+  const bool is_of_others =
+      before == kUntouched && drops_read_ && IsCached(fd_, offset, static_cast<size_t>(bytes));
   posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
-  states_[window] = kFetched;
+  if (!is_of_others) states_[window] = kFetched;
 }
 
 void ReadAhead::Release(uint64_t offset) {
-  if (num_windows_ == 0) return;
+  if (num_windows_ == 0 || !drops_read_) return;
   const size_t end =
       offset >= file_bytes_ ? num_windows_ : static_cast<size_t>(offset / kWindowBytes);
   for (size_t window = released_; window < end; window = released_) {

@@ -17,9 +17,10 @@ namespace octavo::format {
 // that it does not blur the answer.
 class ReadAhead {
  public:
-  // `fd` stays open while this is used. Where the system gives no memory, nothing is fetched ahead.
-  // Called again: the file is read from the front once more.
-  void Start(int fd, uint64_t file_bytes);
+  // `fd` stays open while this is used. drops_read: whether Release drops anything. Where the
+  // system gives no memory, nothing is fetched ahead. Called again: the file is read from the front
+  // once more.
+  void Start(int fd, uint64_t file_bytes, bool drops_read);
   // Bytes [offset, offset + bytes) are read next.
   void Announce(uint64_t offset, uint64_t bytes);
   // Bytes before `offset` are not read again.
@@ -33,6 +34,7 @@ class ReadAhead {
 
   int fd_ = -1;
   uint64_t file_bytes_ = 0;
+  bool drops_read_ = false;
   size_t num_windows_ = 0;  // 0: not started
   std::unique_ptr<std::atomic<uint8_t>[]> states_;
   std::atomic<size_t> released_ = 0;  // windows

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "format/chunk.h"
 #include "format/digest.h"
@@ -27,6 +28,19 @@ Status CheckOutput(const std::string& path, bool overwrite) {
   if (stat(path.c_str(), &info) != 0) return {};
   if (overwrite || !S_ISREG(info.st_mode)) return {};  // AtomicFile refuses all but regular files
   return Status(ErrorCode::kAlreadyExists, path + " exists already");
+}
+
+// Whether the bytes are zero, and so many that a hole is worth it: a new file reads as zero where
+// nothing was written.
+bool CanBeHole(std::span<const std::byte> data) {
+  if (data.size() < kPageAlignment) return false;
+  uint64_t word = 0;
+  size_t at = 0;
+  for (; at + sizeof(word) <= data.size() && word == 0; at += sizeof(word)) {
+    std::memcpy(&word, data.data() + at, sizeof(word));
+  }
+  return word == 0 &&
+         std::ranges::all_of(data.subspan(at), [](std::byte byte) { return byte == std::byte{0}; });
 }
 
 }  // namespace
@@ -146,6 +160,7 @@ Status Writer::WriteChunk(const Place& place, std::span<const std::byte> data) c
     const std::lock_guard lock(state_->shards_mutex);
     shard = &state_->shards[place.shard];
   }
+  if (CanBeHole(data)) return {};  // manifest and header come behind and before it
   OCTAVO_RETURN_IF_ERROR(shard->file.WriteAt(place.offset, data));
   const int error = shard->behind->Wrote(shard->file.fd(), place.offset + data.size());
   return error == 0 ? Status() : ErrnoStatus(error, "cannot write", shard->file.final_path());

@@ -84,7 +84,7 @@ Result<format::Manifest> DescribeConversion(const Conversion& conversion, Source
 // Tensors, assets, manifest; on success the output is there.
 Status WriteOutput(Conversion* conversion, ProgressMeter* progress, format::Writer* writer) {
   WriterSink sink(writer);
-  SourceDigest digest(&conversion->source);
+  SourceDigest digest(&conversion->source, conversion->options.sha256);
   OCTAVO_RETURN_IF_ERROR(RunPipeline(conversion->source, conversion->pipeline, &conversion->jobs,
                                      &sink, &digest, progress));
   for (const std::string& name : conversion->source.assets()) {
@@ -117,20 +117,21 @@ Result<ConvertReport> ConvertChecked(const std::string& source_path, const std::
   OCTAVO_ASSIGN_OR_RETURN(Conversion conversion, Prepare(source, options));
   OCTAVO_RETURN_IF_ERROR(CheckNotSource(source, output));
   OCTAVO_ASSIGN_OR_RETURN(const uint64_t planned_bytes, EstimateFileBytes(source, conversion.jobs));
+  const bool is_large = IsLargeBesideMemory(SourceBytes(source) + planned_bytes);
   OCTAVO_ASSIGN_OR_RETURN(
       format::Writer writer,
       format::Writer::Create(output, {.overwrite = options.overwrite,
                                       .codec = options.codec,
                                       .max_shard_bytes = options.max_shard_bytes,
-                                      .drops_written = IsLargeBesideMemory(planned_bytes)}));
+                                      .drops_written = is_large}));
   if (options.codec == format::Codec::kNone) {  // how much zstd saves is not known yet
     OCTAVO_RETURN_IF_ERROR(CheckDiskSpace(output, planned_bytes));
   }
   const uint64_t look_ahead_bytes = NeedsPrescan(conversion) ? QuantizedBytes(conversion.jobs) : 0;
   ProgressMeter progress(options.progress, StoredBytes(conversion.jobs) + look_ahead_bytes);
-  source.Stream();
+  source.Stream(is_large);
   OCTAVO_RETURN_IF_ERROR(LookAhead(&conversion, &progress));
-  source.Stream();
+  source.Stream(is_large);
   OCTAVO_RETURN_IF_ERROR(WriteOutput(&conversion, &progress, &writer));
 
   ConvertReport report;

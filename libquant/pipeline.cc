@@ -46,7 +46,7 @@ class Pipeline : public ItemStages {
     if (item.num_rows == 0) return {};
     if (!IsWeight(item)) return ComputeCopy(item, &worker);
     OCTAVO_RETURN_IF_ERROR(ComputeCodes(job, item, &worker));
-    return sink_->Prepare(CodesSpec(job), &worker.chunk);
+    return sink_->Prepare(CodesSpec(job.module), &worker.chunk);
   }
 
   Status Commit(size_t item_idx, size_t worker_idx) override {
@@ -146,7 +146,7 @@ class Pipeline : public ItemStages {
       OCTAVO_RETURN_IF_ERROR(sink_->BeginModule(*job.bundle_bytes));
     }
     if (item.tensor == 0 && job.is_quantized()) results_.Begin(job);
-    return sink_->BeginTensor(IsWeight(item) ? CodesSpec(job) : CopySpec(tensor));
+    return sink_->BeginTensor(IsWeight(item) ? CodesSpec(job.module) : CopySpec(tensor));
   }
 
   const Checkpoint& source_;

@@ -53,7 +53,7 @@ uint64_t Aligned(uint64_t offset, uint64_t bytes) {
 std::vector<TensorSpec> AllSpecs(const ModuleJob& job) {
   std::vector<TensorSpec> specs;
   for (const SourceTensor* tensor : job.tensors) {
-    specs.push_back(tensor == job.weight.tensor ? CodesSpec(job) : CopySpec(*tensor));
+    specs.push_back(tensor == job.weight.tensor ? CodesSpec(job.module) : CopySpec(*tensor));
   }
   if (job.is_quantized()) {
     for (TensorSpec& spec : SmallSpecs(job)) specs.push_back(std::move(spec));

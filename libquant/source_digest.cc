@@ -1,8 +1,14 @@
 #include "libquant/source_digest.h"
 
+#if defined(OCTAVO_HAVE_XXH_DISPATCH)
+#include <xxh_x86dispatch.h>  // xxhash.h with the XXH3 functions that look at the CPU
+#else
 #include <xxhash.h>
+#endif
 
 #include <algorithm>
+
+#include "libquant/sha256.h"
 
 namespace octavo::quant {
 namespace {
@@ -27,10 +33,12 @@ struct SourceDigest::FileState {
     void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
   };
   std::unique_ptr<XXH3_state_t, Free> hash{XXH3_createState()};
+  Sha256 sha256;
   uint64_t done = 0;
 };
 
-SourceDigest::SourceDigest(const format::Checkpoint* source) : source_(source) {
+SourceDigest::SourceDigest(const format::Checkpoint* source, bool with_sha256)
+    : source_(source), with_sha256_(with_sha256) {
   for (size_t i = 0; i < source->files().size(); ++i) {
     files_.push_back(std::make_unique<FileState>());
     XXH3_128bits_reset(files_.back()->hash.get());
@@ -38,6 +46,12 @@ SourceDigest::SourceDigest(const format::Checkpoint* source) : source_(source) {
 }
 
 SourceDigest::~SourceDigest() = default;
+
+void SourceDigest::Hash(FileState* state, std::span<const std::byte> bytes) const {
+  XXH3_128bits_update(state->hash.get(), bytes.data(), bytes.size());
+  if (with_sha256_) state->sha256.Add(bytes);
+  state->done += bytes.size();
+}
 
 uint64_t SourceDigest::done(uint32_t file) const { return files_[file]->done; }
 
@@ -47,8 +61,7 @@ Status SourceDigest::CatchUp(uint32_t file, uint64_t offset) {
   while (state.done < offset) {
     const std::span<std::byte> part(buffer_.data(), std::min(kReadBytes, offset - state.done));
     OCTAVO_RETURN_IF_ERROR(source_->ReadAt(file, state.done, part));
-    XXH3_128bits_update(state.hash.get(), part.data(), part.size());
-    state.done += part.size();
+    Hash(&state, part);
     source_->Release(file, state.done);
   }
   return {};
@@ -58,8 +71,7 @@ Status SourceDigest::Add(uint32_t file, uint64_t offset, std::span<const std::by
   FileState& state = *files_[file];
   if (offset < state.done) return {};  // was hashed when later bytes came first
   OCTAVO_RETURN_IF_ERROR(CatchUp(file, offset));
-  XXH3_128bits_update(state.hash.get(), bytes.data(), bytes.size());
-  state.done += bytes.size();
+  Hash(&state, bytes);
   return {};
 }
 
@@ -68,7 +80,8 @@ Result<std::vector<format::SourceFile>> SourceDigest::Finish() {
   for (uint32_t file = 0; file < files_.size(); ++file) {
     const format::CheckpointFile& info = source_->files()[file];
     OCTAVO_RETURN_IF_ERROR(CatchUp(file, info.bytes));
-    result.push_back({info.name, info.bytes, Hex(XXH3_128bits_digest(files_[file]->hash.get()))});
+    result.push_back({info.name, info.bytes, Hex(XXH3_128bits_digest(files_[file]->hash.get())),
+                      with_sha256_ ? files_[file]->sha256.Finish() : std::string()});
   }
   return result;
 }

@@ -1,4 +1,5 @@
-// The running XXH3-128 of every source file, fed with what the pipeline reads anyway.
+// The running XXH3-128 of every source file, and SHA-256 where asked, fed with what the pipeline
+// reads anyway.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +20,8 @@ namespace octavo::quant {
 // read, 1 MiB at a time. Single thread.
 class SourceDigest {
  public:
-  // `source` must outlive this.
-  explicit SourceDigest(const format::Checkpoint* source);
+  // `source` must outlive this. with_sha256: SHA-256 besides XXH3.
+  explicit SourceDigest(const format::Checkpoint* source, bool with_sha256 = false);
   ~SourceDigest();
 
   // Bytes [offset, offset + bytes.size()) of a file have been read. Errors: kIo.
@@ -32,9 +33,11 @@ class SourceDigest {
 
  private:
   struct FileState;
+  void Hash(FileState* state, std::span<const std::byte> bytes) const;
   Status CatchUp(uint32_t file, uint64_t offset);
 
   const format::Checkpoint* source_;
+  const bool with_sha256_;
   std::vector<std::unique_ptr<FileState>> files_;
   std::vector<std::byte> buffer_;
 };

@@ -50,6 +50,7 @@ void ConvertCommand::Register(CLI::App& app) {
                  "Write shards of at most this size and an index: 5GB, 500MB, 2GiB")
       ->check(ByteSize())
       ->option_text("SIZE");
+  app.add_flag("--sha256", options.sha256, "Store the SHA-256 of every source file, too");
   AddThreads(app, &options.num_threads);
   auto* dry_flag =
       app.add_flag("--dry-run", dry_run, "Print what would be done and the sizes; write nothing");

@@ -44,7 +44,8 @@ std::string KeptColumnsTable(const format::Manifest& manifest, const ModelFacts&
 std::string SourceFiles(const format::Manifest& manifest) {
   std::vector<std::vector<std::string>> rows;
   for (const format::SourceFile& file : manifest.source.files) {
-    rows.push_back({Escaped(file.name), FormatBytes(file.bytes), "xxh3 " + file.xxh3});
+    const std::string sha256 = file.sha256.empty() ? "" : "  sha256 " + file.sha256;
+    rows.push_back({Escaped(file.name), FormatBytes(file.bytes), "xxh3 " + file.xxh3 + sha256});
   }
   return FileTable("source files", std::move(rows));
 }

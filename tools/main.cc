@@ -43,7 +43,8 @@ ExitCode Main(int argc, char** argv) {
       "Run \"octavo VERB --help\" for a verb's options and examples.\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a file is invalid or not intact.");
   const Verb verbs[] = {RegisterConvert(app), RegisterInspect(app), RegisterVerify(app),
-                        RegisterForward(app), RegisterDevices(app), RegisterBench(app)};
+                        RegisterRepack(app),  RegisterForward(app), RegisterDevices(app),
+                        RegisterBench(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

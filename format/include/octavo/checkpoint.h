@@ -57,9 +57,9 @@ class Checkpoint {
   // Things worth telling that are no errors, one sentence each (an index whose total_size is wrong, say).
   const std::vector<std::string>& warnings() const;
 
-  // The files will be read once, from front to back: from now on what comes next is fetched ahead, and what Release names
-  // leaves the page cache, unless it was there before. Not thread-safe.
-  void Stream();
+  // The files are read from front to back next: what comes is fetched ahead. With drops_read, what Release names leaves the
+  // page cache, unless it was there before. Not thread-safe.
+  void Stream(bool drops_read);
   Status ReadAt(uint32_t file, uint64_t offset, std::span<std::byte> out) const;
   // Bytes before `offset` are not read again.
   void Release(uint32_t file, uint64_t offset) const;

@@ -62,7 +62,7 @@ class Writer {
     uint64_t offset = 0;
   };
   Result<Place> PlaceChunk(uint32_t tensor_idx, const EncodedChunk& chunk);
-  // Writes the bytes there. Thread-safe. Errors: kIo, naming the cause.
+  // Writes the bytes there; chunks of zeros become holes of the file. Thread-safe. Errors: kIo, naming the cause.
   Status WriteChunk(const Place& place, std::span<const std::byte> data) const;
   // Checks that all chunks were placed.
   Status FinishTensor(uint32_t tensor_idx);

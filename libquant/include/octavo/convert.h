@@ -54,6 +54,7 @@ struct ConvertOptions {
   format::Codec codec = format::Codec::kNone;
   format::CodeLayout layout = format::CodeLayout::kPlain;  // experts are always plain
   uint64_t max_shard_bytes = 0;                            // 0: one file
+  bool sha256 = false;                                     // SHA-256 of every source file, too
   bool overwrite = false;
   int32_t num_threads = 0;  // 0: one for each CPU. Never changes the bytes.
   ProgressCallback progress = {};
