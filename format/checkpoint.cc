@@ -167,8 +167,8 @@ Status Checkpoint::ReadAt(uint32_t file, uint64_t offset, std::span<std::byte> o
   return state_->opened[file].ReadAt(offset, out);
 }
 
-void Checkpoint::Stream(bool drops_read) {
-  for (SafetensorsFile& file : state_->opened) file.Stream(drops_read);
+void Checkpoint::Stream(bool drops_read) const {
+  for (const SafetensorsFile& file : state_->opened) file.Stream(drops_read);
 }
 
 void Checkpoint::Release(uint32_t file, uint64_t offset) const {

@@ -42,6 +42,11 @@ bool HasEntry(const std::string& folder, std::string_view name) {
   return lstat((folder + std::string(name)).c_str(), &info) == 0;
 }
 
+bool IsFile(const std::string& folder, std::string_view name) {
+  struct stat info;
+  return stat((folder + std::string(name)).c_str(), &info) == 0 && S_ISREG(info.st_mode);
+}
+
 // Names in the folder, sorted; empty if it cannot be read.
 std::vector<std::string> ListFolder(const std::string& folder) {
   std::vector<std::string> names;
@@ -148,9 +153,9 @@ Result<CheckpointAssets> OpenAssets(const std::string& folder) {
   for (const std::string_view name : kAssetNames) {
     if (!HasEntry(folder, name)) continue;
     Result<InputFile> file = InputFile::Open(folder + std::string(name));
-    // Without its configuration a model would be taken for one of another kind; the rest can be
-    // missed.
-    if (!file.ok() && name == kConfigName) return file.status();
+    // Without its configuration a model would be taken for one of another kind. The rest can be
+    // missed where it is no file; a file that cannot be opened must not be lost unnoticed.
+    if (!file.ok() && (name == kConfigName || IsFile(folder, name))) return file.status();
     if (!file.ok()) {
       assets.warnings.push_back(file.status().message() + "; it is left out");
     } else if (file->size() > kMaxAssetBytes) {

@@ -15,6 +15,8 @@
 #include <system_error>
 #include <utility>
 
+#include "format/system_call.h"
+
 namespace octavo::format {
 namespace {
 
@@ -36,24 +38,14 @@ int64_t ModifiedNs(const struct stat& info) {
 
 // Opens a regular file. O_NONBLOCK keeps a FIFO from hanging the open.
 Result<UniqueFd> OpenRegular(const std::string& path, struct stat* info) {
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  UniqueFd fd(
+      RetryInterrupted([&] { return open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
   if (!fd) return ErrnoStatus(errno, "cannot open", path);
   if (fstat(fd.get(), info) != 0) return ErrnoStatus(errno, "cannot examine", path);
   if (!S_ISREG(info->st_mode)) {
     return Status(ErrorCode::kIo, "cannot open " + path + ": not a regular file");
   }
   return fd;
-}
-
-Status SyncFolder(const std::string& path) {
-  const std::string folder = FolderOf(path);
-  const UniqueFd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd) return ErrnoStatus(errno, "cannot open the folder", folder);
-  // Some file systems cannot sync a folder; they say EINVAL.
-  if (fsync(fd.get()) != 0 && errno != EINVAL) {
-    return ErrnoStatus(errno, "cannot sync the folder", folder);
-  }
-  return {};
 }
 
 // Removes temporaries of `path` that no running process holds the lock of.
@@ -99,6 +91,32 @@ Status ErrnoStatus(int error, const std::string& doing, const std::string& path)
   return Status(code, doing + " " + path + ": " + std::generic_category().message(error));
 }
 
+Status CheckOutputName(const std::string& path) {
+  if (BaseName(path).empty()) {
+    return Status(ErrorCode::kInvalidArgument, "the output \"" + path + "\" names no file");
+  }
+  // rename would replace a device or a FIFO by a file, and a folder not at all.
+  struct stat target;
+  if (stat(path.c_str(), &target) == 0 && !S_ISREG(target.st_mode)) {
+    return Status(
+        ErrorCode::kIo,
+        path + (S_ISDIR(target.st_mode) ? " is a folder" : " is there and is no regular file"));
+  }
+  return {};
+}
+
+Status SyncFolder(const std::string& path) {
+  const std::string folder = FolderOf(path);
+  const UniqueFd fd(
+      RetryInterrupted([&] { return open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+  if (!fd) return ErrnoStatus(errno, "cannot open the folder", folder);
+  // Some file systems cannot sync a folder; they say EINVAL.
+  if (RetryInterrupted([&] { return fsync(fd.get()); }) != 0 && errno != EINVAL) {
+    return ErrnoStatus(errno, "cannot sync the folder", folder);
+  }
+  return {};
+}
+
 // ---- InputFile ----
 
 Result<InputFile> InputFile::Open(const std::string& path) {
@@ -116,9 +134,9 @@ Status InputFile::ReadAt(uint64_t offset, std::span<std::byte> out) const {
   size_t done = 0;
   while (done < out.size()) {
     const size_t count = std::min(out.size() - done, kMaxTransfer);
-    const ssize_t got =
-        pread(fd_.get(), out.data() + done, count, static_cast<off_t>(offset + done));
-    if (got < 0 && errno == EINTR) continue;
+    const ssize_t got = RetryInterrupted([&] {
+      return pread(fd_.get(), out.data() + done, count, static_cast<off_t>(offset + done));
+    });
     if (got < 0) return ErrnoStatus(errno, "cannot read", path_);
     if (got == 0) {
       return Status(ErrorCode::kIo,
@@ -148,7 +166,10 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
   MappedFile file;
   if (info.st_size == 0) return file;
   const size_t size = static_cast<size_t>(info.st_size);
-  void* address = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+  void* address = MAP_FAILED;
+  do {
+    address = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+  } while (address == MAP_FAILED && errno == EINTR);
   if (address == MAP_FAILED) return ErrnoStatus(errno, "cannot map", path);
   file.bytes_ = {static_cast<const std::byte*>(address), size};
   return file;
@@ -168,16 +189,7 @@ MappedFile::~MappedFile() {
 // ---- AtomicFile ----
 
 Result<AtomicFile> AtomicFile::Create(const std::string& path) {
-  if (BaseName(path).empty()) {
-    return Status(ErrorCode::kInvalidArgument, "the output \"" + path + "\" names no file");
-  }
-  // rename would replace a device or a FIFO by a file, and a folder not at all.
-  struct stat target;
-  if (stat(path.c_str(), &target) == 0 && !S_ISREG(target.st_mode)) {
-    return Status(
-        ErrorCode::kIo,
-        path + (S_ISDIR(target.st_mode) ? " is a folder" : " is there and is no regular file"));
-  }
+  OCTAVO_RETURN_IF_ERROR(CheckOutputName(path));
   RemoveStaleTemporaries(path);
   const std::string folder = FolderOf(path) == "/" ? "/" : FolderOf(path) + "/";
   for (int attempt = 0; attempt < 100; ++attempt) {
@@ -185,8 +197,9 @@ Result<AtomicFile> AtomicFile::Create(const std::string& path) {
     file.final_path_ = path;
     file.temporary_path_ =
         folder + "." + BaseName(path) + std::string(kTemporaryTag) + RandomSuffix();
-    file.fd_ =
-        UniqueFd(open(file.temporary_path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    const char* name = file.temporary_path_.c_str();
+    file.fd_ = UniqueFd(
+        RetryInterrupted([&] { return open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666); }));
     if (!file.fd_) {
       const int error = errno;
       file.temporary_path_.clear();
@@ -196,12 +209,56 @@ Result<AtomicFile> AtomicFile::Create(const std::string& path) {
     // Another process may take the new file for a stale one before it is locked; then it is made
     // again.
     struct stat info;
-    if (flock(file.fd_.get(), LOCK_EX | LOCK_NB) == 0 && fstat(file.fd_.get(), &info) == 0 &&
-        info.st_nlink == 1) {
+    const int fd = file.fd_.get();
+    if (RetryInterrupted([&] { return flock(fd, LOCK_EX | LOCK_NB); }) == 0 &&
+        fstat(fd, &info) == 0 && info.st_nlink == 1) {
       return file;
     }
   }
   return Status(ErrorCode::kIo, "cannot create a temporary file in " + folder);
+}
+
+Result<AtomicFile> AtomicFile::CreateAs(const std::string& path,
+                                        const std::string& temporary_path) {
+  OCTAVO_RETURN_IF_ERROR(CheckOutputName(path));
+  AtomicFile file;
+  file.fd_ = UniqueFd(RetryInterrupted([&] {
+    return open(temporary_path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+  }));
+  if (!file.fd_) return ErrnoStatus(errno, "cannot create", temporary_path);
+  file.final_path_ = path;
+  file.temporary_path_ = temporary_path;
+  return file;
+}
+
+Result<AtomicFile> AtomicFile::Adopt(const std::string& path, const std::string& temporary_path) {
+  AtomicFile file;
+  file.fd_ = UniqueFd(RetryInterrupted(
+      [&] { return open(temporary_path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW); }));
+  if (!file.fd_) return ErrnoStatus(errno, "cannot open", temporary_path);
+  file.final_path_ = path;
+  file.temporary_path_ = temporary_path;
+  return file;
+}
+
+Result<AtomicFile> AtomicFile::Reopen(const std::string& path, const std::string& temporary_path,
+                                      uint64_t keep_bytes) {
+  OCTAVO_ASSIGN_OR_RETURN(AtomicFile file, Adopt(path, temporary_path));
+  file.Keep();  // on errors it stays as it was
+  const int fd = file.fd_.get();
+  struct stat info;
+  if (fstat(fd, &info) != 0) return ErrnoStatus(errno, "cannot examine", temporary_path);
+  if (static_cast<uint64_t>(info.st_size) < keep_bytes) {
+    return Status(ErrorCode::kIo, temporary_path + " has " + std::to_string(info.st_size) +
+                                      " bytes where " + std::to_string(keep_bytes) +
+                                      " were written; it cannot be used");
+  }
+  // Whatever was written further on may end in the middle of a chunk; padding must read as zeros.
+  if (RetryInterrupted([&] { return ftruncate(fd, static_cast<off_t>(keep_bytes)); }) != 0) {
+    return ErrnoStatus(errno, "cannot shorten", temporary_path);
+  }
+  file.temporary_path_ = temporary_path;
+  return file;
 }
 
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept
@@ -231,9 +288,9 @@ Status AtomicFile::WriteAt(uint64_t offset, std::span<const std::byte> bytes) co
   size_t done = 0;
   while (done < bytes.size()) {
     const size_t count = std::min(bytes.size() - done, kMaxTransfer);
-    const ssize_t put =
-        pwrite(fd_.get(), bytes.data() + done, count, static_cast<off_t>(offset + done));
-    if (put < 0 && errno == EINTR) continue;
+    const ssize_t put = RetryInterrupted([&] {
+      return pwrite(fd_.get(), bytes.data() + done, count, static_cast<off_t>(offset + done));
+    });
     if (put < 0) return ErrnoStatus(errno, "cannot write", final_path_);
     if (put == 0) return ErrnoStatus(ENOSPC, "cannot write", final_path_);
     done += static_cast<size_t>(put);
@@ -242,19 +299,38 @@ Status AtomicFile::WriteAt(uint64_t offset, std::span<const std::byte> bytes) co
 }
 
 Status AtomicFile::Sync() const {
-  if (fsync(fd_.get()) != 0) return ErrnoStatus(errno, "cannot sync", final_path_);
+  if (RetryInterrupted([&] { return fsync(fd_.get()); }) != 0) {
+    return ErrnoStatus(errno, "cannot sync", final_path_);
+  }
+  return {};
+}
+
+Status AtomicFile::CoverUpTo(uint64_t bytes) const {
+  struct stat info;
+  if (fstat(fd_.get(), &info) != 0) return ErrnoStatus(errno, "cannot examine", final_path_);
+  if (static_cast<uint64_t>(info.st_size) >= bytes) return {};
+  // Not ftruncate, which could cut off what another thread writes meanwhile.
+  constexpr std::byte kZero{0};
+  return WriteAt(bytes - 1, {&kZero, 1});
+}
+
+Status AtomicFile::SyncData() const {
+  if (RetryInterrupted([&] { return fdatasync(fd_.get()); }) != 0) {
+    return ErrnoStatus(errno, "cannot sync", final_path_);
+  }
   return {};
 }
 
 Status AtomicFile::Commit(bool overwrite) {
   OCTAVO_RETURN_IF_ERROR(Sync());
   if (overwrite) {
-    if (rename(temporary_path_.c_str(), final_path_.c_str()) != 0) {
+    if (RetryInterrupted([&] { return rename(temporary_path_.c_str(), final_path_.c_str()); }) !=
+        0) {
       return ErrnoStatus(errno, "cannot rename the finished file to", final_path_);
     }
   } else {
     // link refuses an existing name, which rename would replace; two writers cannot both win.
-    if (link(temporary_path_.c_str(), final_path_.c_str()) != 0) {
+    if (RetryInterrupted([&] { return link(temporary_path_.c_str(), final_path_.c_str()); }) != 0) {
       if (errno == EEXIST) {
         return Status(ErrorCode::kAlreadyExists, final_path_ + " exists already");
       }

@@ -34,6 +34,12 @@ class UniqueFd {
 // and to which path.
 Status ErrnoStatus(int error, const std::string& doing, const std::string& path);
 
+// Whether a file can be made under this name: it has one, and what is there, if anything, is a
+// regular file. Errors: kInvalidArgument, kIo.
+Status CheckOutputName(const std::string& path);
+// Makes names in the folder of `path` durable. Errors: kNotFound, kIo.
+Status SyncFolder(const std::string& path);
+
 // A regular file opened for positioned reads. Thread-safe after Open.
 class InputFile {
  public:
@@ -78,21 +84,36 @@ class AtomicFile {
   // `path`: final name. Errors: kNotFound (no such folder), kIo (also: what is there is no regular
   // file), kInvalidArgument (no name).
   static Result<AtomicFile> Create(const std::string& path);
+  AtomicFile() = default;  // no file
+  // The same with a temporary of this name, for who holds a lock of its own (output_lock.h): a new
+  // one, or what an earlier process left, cut off after `keep_bytes`. Errors: kNotFound, kIo, also
+  // if there are fewer bytes.
+  static Result<AtomicFile> CreateAs(const std::string& path, const std::string& temporary_path);
+  static Result<AtomicFile> Reopen(const std::string& path, const std::string& temporary_path,
+                                   uint64_t keep_bytes);
+  // … or a file that is complete as it is.
+  static Result<AtomicFile> Adopt(const std::string& path, const std::string& temporary_path);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&& other) noexcept;
   ~AtomicFile();
   // Writes all bytes at `offset`; short writes are continued. Thread-safe.
   Status WriteAt(uint64_t offset, std::span<const std::byte> bytes) const;
   Status Sync() const;
+  // Makes the file at least so long, zeros at its end. Thread-safe beside WriteAt behind `bytes`.
+  Status CoverUpTo(uint64_t bytes) const;
+  // Of what is needed to read the bytes again alone.
+  Status SyncData() const;
   // Changes the final name; before Commit.
   void SetFinalPath(std::string path) { final_path_ = std::move(path); }
   const std::string& final_path() const { return final_path_; }
   int fd() const { return fd_.get(); }
+  const std::string& temporary_path() const { return temporary_path_; }
+  // The temporary stays when this is destroyed.
+  void Keep() { temporary_path_.clear(); }
   // fsync, rename, fsync of the folder. With overwrite false an existing file is kAlreadyExists.
   Status Commit(bool overwrite);
 
  private:
-  AtomicFile() = default;
   void Discard();
   std::string final_path_;
   std::string temporary_path_;

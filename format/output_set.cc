@@ -47,19 +47,23 @@ Result<FinishedFile> FinishFile(const AtomicFile& file, const Manifest& manifest
   }
   OCTAVO_RETURN_IF_ERROR(file.WriteAt(header.values.manifest_offset, text_bytes));
   OCTAVO_RETURN_IF_ERROR(file.Sync());
-  OCTAVO_RETURN_IF_ERROR(file.WriteAt(0, EncodeHeader(header)));
-  return FinishedFile{header.values.file_bytes, Hex(header.manifest_xxh3)};
+  const auto encoded = EncodeHeader(header);
+  OCTAVO_RETURN_IF_ERROR(file.WriteAt(0, encoded));
+  return FinishedFile{
+      header.values.file_bytes, {encoded.begin(), encoded.end()}, Hex(header.manifest_xxh3)};
 }
 
-std::vector<std::string> OwnShardsOf(const std::string& path) {
+Result<std::vector<std::string>> OwnShardsOf(const std::string& path) {
   const Result<OpenedFile> index = OpenFile(path);
   std::vector<std::string> names, digests;
+  if (index.code() == ErrorCode::kIo) return index.status();
   if (!index.ok()) return names;
   const std::vector<ShardEntry>& shards = index->manifest.shards;
   for (const ShardEntry& shard : shards) digests.push_back(shard.manifest_xxh3);
   for (uint32_t i = 0; i < shards.size(); ++i) {
     if (shards[i].name != ShardName(StemOf(path), digests, i)) continue;
     const Result<OpenedFile> shard = OpenFile(FolderPrefix(path) + shards[i].name);
+    if (shard.code() == ErrorCode::kIo) return shard.status();
     if (shard.ok() && Hex(shard->header.manifest_xxh3) == shards[i].manifest_xxh3) {
       names.push_back(shards[i].name);
     }
@@ -67,26 +71,17 @@ std::vector<std::string> OwnShardsOf(const std::string& path) {
   return names;
 }
 
-Status CommitSharded(std::vector<AtomicFile> shards, AtomicFile index, bool overwrite) {
-  std::vector<std::string> fresh;
-  Status status;
-  for (AtomicFile& shard : shards) {
-    const std::string path = shard.final_path();
-    const bool was_there = access(path.c_str(), F_OK) == 0;
-    // A shard of that name has the same digest: it is this one, of an earlier run.
-    status = shard.Commit(/*overwrite=*/true);
-    if (!status.ok()) break;
-    if (!was_there) fresh.push_back(path);
+CommitPlan PlanCommit(const std::vector<AtomicFile*>& outputs, std::vector<std::byte> output_header,
+                      std::vector<std::string> obsolete) {
+  CommitPlan plan;
+  for (const AtomicFile* file : outputs) {
+    plan.renames.push_back({.temporary = BaseNameOf(file->temporary_path()),
+                            .final_name = BaseNameOf(file->final_path()),
+                            .was_there = access(file->final_path().c_str(), F_OK) == 0});
   }
-  if (status.ok()) status = index.Commit(overwrite);
-  if (!status.ok()) {
-    for (const std::string& path : fresh) unlink(path.c_str());
-  }
-  return status;
-}
-
-void RemoveBeside(const std::string& path, const std::vector<std::string>& names) {
-  for (const std::string& name : names) unlink((FolderPrefix(path) + name).c_str());
+  plan.header = std::move(output_header);
+  plan.obsolete = std::move(obsolete);
+  return plan;
 }
 
 }  // namespace octavo::format

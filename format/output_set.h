@@ -1,11 +1,11 @@
-// The files that a Writer makes: completing one, and putting a set under its names so that the last
-// rename is the commit.
+// The files that a Writer makes: completing one, and planning how a set takes its names.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "format/commit_plan.h"
 #include "format/file.h"
 #include "octavo/manifest.h"
 #include "octavo/result.h"
@@ -17,6 +17,7 @@ namespace octavo::format {
 // kInvalidArgument (what the content breaks), kIo.
 struct FinishedFile {
   uint64_t bytes = 0;
+  std::vector<std::byte> header;
   std::string manifest_xxh3;  // 32 hex digits
 };
 struct ShardPosition {
@@ -28,14 +29,11 @@ Result<FinishedFile> FinishFile(const AtomicFile& file, const Manifest& manifest
 
 // Base names of the shards that the index `path` was written with and that still are what it says.
 // An index may be hostile, renamed or a copy: a file of another name or content is not ours to
-// remove. None for anything else.
-std::vector<std::string> OwnShardsOf(const std::string& path);
+// remove. None for anything else. Errors: kIo, if the system cannot read it.
+Result<std::vector<std::string>> OwnShardsOf(const std::string& path);
 
-// Renames the shards to their names (already set as final paths), then the index. On error removes
-// the shards that were not there before. Errors: kAlreadyExists, kIo.
-Status CommitSharded(std::vector<AtomicFile> shards, AtomicFile index, bool overwrite);
-
-// Removes files beside `path`, as far as that goes: an old model's shards are of no use any more.
-void RemoveBeside(const std::string& path, const std::vector<std::string>& names);
+// What will happen to these files, the output last, and to the old output's shards.
+CommitPlan PlanCommit(const std::vector<AtomicFile*>& outputs, std::vector<std::byte> output_header,
+                      std::vector<std::string> obsolete);
 
 }  // namespace octavo::format

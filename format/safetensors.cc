@@ -118,7 +118,7 @@ Status SafetensorsFile::ReadAt(uint64_t offset, std::span<std::byte> out) const 
   return state_->file.ReadAt(offset, out);
 }
 
-void SafetensorsFile::Stream(bool drops_read) {
+void SafetensorsFile::Stream(bool drops_read) const {
   state_->ahead.Start(state_->file.fd(), state_->file.size(), drops_read);
 }
 void SafetensorsFile::Release(uint64_t offset) const { state_->ahead.Release(offset); }

@@ -1,9 +1,9 @@
 #include "format/shard_plan.h"
 
 #include <cstdio>
+#include <vector>
 
 #include "format/digest.h"
-#include "format/layout.h"
 
 namespace octavo::format {
 namespace {
@@ -41,17 +41,6 @@ std::string ShardName(const std::string& stem, std::span<const std::string> mani
   std::snprintf(position, sizeof(position), "-%05zu-of-%05zu.8vo", shard_idx + 1,
                 manifest_xxh3.size());
   return stem + "-" + Hex(Xxh3Wide(digests)).substr(0, 8) + position;
-}
-
-uint64_t BundleOverhead(uint64_t raw_bytes) {
-  // Codes and one more large tensor start at pages; digests take 19 bytes for each chunk of about 1
-  // MiB.
-  const uint64_t alignment = raw_bytes >= kPageAlignedBytes ? 2 * kPageAlignment : 4 * kAlignment;
-  return alignment + raw_bytes / 32'768 + 2048;
-}
-
-uint64_t ManifestBytes(const TensorEntry& tensor) {
-  return 512 + 4 * tensor.name.size() + 19 * tensor.xxh3.size() + 9 * tensor.stored.size();
 }
 
 }  // namespace octavo::format

@@ -18,7 +18,7 @@ int Errno(int result) {
 
 }  // namespace
 
-int WriteBehind::Wrote(int fd, uint64_t end) {
+int WriteBehind::Wrote(int fd, uint64_t end, bool drops_written) {
   // The last whole window may still lack what other threads write.
   const uint64_t ready = end / kWindowBytes;
   uint64_t window = 0;
@@ -35,7 +35,7 @@ int WriteBehind::Wrote(int fd, uint64_t end) {
   error = Errno(sync_file_range(
       fd, offset(oldest), kBytes,
       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER));
-  if (error == 0 && drops_written_) posix_fadvise(fd, offset(oldest), kBytes, POSIX_FADV_DONTNEED);
+  if (error == 0 && drops_written) posix_fadvise(fd, offset(oldest), kBytes, POSIX_FADV_DONTNEED);
   return error;
 }
 

@@ -11,14 +11,11 @@ namespace octavo::format {
 // at most about 32 MiB wait for the disk, then a writer does. Thread-safe.
 class WriteBehind {
  public:
-  // drops_written: what is on disk leaves the page cache.
-  explicit WriteBehind(bool drops_written) : drops_written_(drops_written) {}
   // Bytes up to `end` are written into `fd`. An errno, if the system could not bring earlier ones
   // to the disk: the fsync at the end might not say so again. Else 0.
-  int Wrote(int fd, uint64_t end);
+  int Wrote(int fd, uint64_t end, bool drops_written);
 
  private:
-  const bool drops_written_;
   std::mutex mutex_;
   uint64_t begun_ = 0;  // windows on their way to the disk
 };

@@ -1,8 +1,10 @@
 #include "octavo/writer.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "format/chunk.h"
@@ -10,13 +12,10 @@
 #include "format/layout.h"
 #include "format/manifest_rules.h"
 #include "format/quote.h"
-#include "format/shard_plan.h"
 #include "format/writer_state.h"
 
 namespace octavo::format {
 namespace {
-
-constexpr uint64_t kDefaultChunkBytes = uint64_t{1} << 20;
 
 // A rule that the caller's values break.
 Status AsMisuse(const Status& status) {
@@ -45,11 +44,31 @@ bool CanBeHole(std::span<const std::byte> data) {
 
 }  // namespace
 
+Writer::State::State(std::string output, const WriterOptions& the_options, OutputLock&& held)
+    : lock(std::move(held)),
+      path(std::move(output)),
+      options(the_options),
+      packer(the_options.max_shard_bytes) {}
+
+Writer::State::~State() {
+  const bool keeps = has_save_point && !is_finished;
+  for (OpenShard& shard : shards) {
+    if (keeps) shard.file.Keep();
+  }
+  if (keeps && index) index->Keep();
+  if (journal && !keeps && !is_half_committed && !is_finished) unlink(journal->path().c_str());
+}
+
+std::string Writer::State::ShardPath(size_t shard_idx) const {
+  char number[24];
+  std::snprintf(number, sizeof(number), "%05zu", shard_idx);
+  return SiblingPath(path, number);
+}
+
 Status Writer::State::AddShard() {
-  OCTAVO_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
-  const std::lock_guard lock(shards_mutex);
-  shards.push_back(
-      {.file = std::move(file), .behind = std::make_unique<WriteBehind>(options.drops_written)});
+  OCTAVO_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::CreateAs(path, ShardPath(shards.size())));
+  const std::lock_guard lock_shards(shards_mutex);
+  shards.push_back({.file = std::move(file)});
   return {};
 }
 
@@ -58,7 +77,6 @@ void Writer::State::BeginPayload(TensorEntry* entry) {
   entry->shard = static_cast<uint32_t>(shards.size() - 1);
   OpenShard& shard = shards.back();
   shard.end = RoundUp(shard.end, PayloadAlignment(entry->raw_bytes()));
-  shard.is_empty = false;
   entry->offset = shard.end;
 }
 
@@ -70,11 +88,24 @@ void Writer::State::PlaceBytes(TensorEntry* entry, const EncodedChunk& chunk) {
 }
 
 Result<Writer> Writer::Create(const std::string& path, const WriterOptions& options) {
-  OCTAVO_RETURN_IF_ERROR(CheckOutput(path, options.overwrite));
-  auto state = std::make_unique<State>();
-  state->path = path;
-  state->options = options;
-  OCTAVO_RETURN_IF_ERROR(state->AddShard());
+  OCTAVO_RETURN_IF_ERROR(CheckOutputName(path));
+  Result<OutputLock> lock = OutputLock::Acquire(path);
+  if (!lock.ok()) return lock.status();
+  auto state = std::make_unique<State>(path, options, std::move(*lock));
+  if (options.is_part) OCTAVO_RETURN_IF_ERROR(state->CheckFinishedPart());
+  if (state->is_complete) return Writer(std::move(state));
+  bool is_resumed = false;
+  if (options.resume) {
+    OCTAVO_ASSIGN_OR_RETURN(is_resumed, state->Resume());
+  }
+  if (!is_resumed) OCTAVO_RETURN_IF_ERROR(state->ForgetInterrupted());
+  if (!state->is_complete) {
+    OCTAVO_RETURN_IF_ERROR(CheckOutput(path, options.overwrite));
+    if (!is_resumed) {
+      if (!options.fingerprint.empty()) OCTAVO_RETURN_IF_ERROR(state->StartJournal());
+      OCTAVO_RETURN_IF_ERROR(state->AddShard());
+    }
+  }
   return Writer(std::move(state));
 }
 
@@ -86,12 +117,7 @@ Writer::~Writer() = default;
 Status Writer::BeginBundle(uint64_t raw_bytes) {
   State& state = *state_;
   if (state.in_tensor) return Misuse("a bundle begins within a tensor");
-  const OpenShard& shard = state.shards.back();
-  const uint64_t limit = state.options.max_shard_bytes;
-  if (limit == 0 || shard.is_empty) return {};
-  const uint64_t used = shard.end + shard.manifest_bytes;
-  const uint64_t more = raw_bytes + BundleOverhead(raw_bytes);
-  return used <= limit && more >= raw_bytes && more <= limit - used ? Status() : state.AddShard();
+  return state.packer.BeginBundle(raw_bytes) ? state.AddShard() : Status();
 }
 
 Result<uint32_t> Writer::AddTensor(const std::string& name, DType dtype, const Shape& shape,
@@ -107,17 +133,14 @@ Result<uint32_t> Writer::AddTensor(const std::string& name, DType dtype, const S
   entry.matrix_rows = matrix_rows;
   entry.chunk_rows = 1;
   OCTAVO_RETURN_IF_ERROR(AsMisuse(CheckShape(entry, /*is_asset=*/false)));
-  const Cut cut(entry);
-  const uint64_t rows = std::max<uint64_t>(1, cut.num_rows);
-  const uint64_t row_bytes = std::max<uint64_t>(1, cut.row_bytes);
-  entry.chunk_rows =
-      std::clamp<uint64_t>(chunk_rows != 0 ? chunk_rows : kDefaultChunkBytes / row_bytes, 1, rows);
+  entry.chunk_rows = ChooseChunkRows(entry, chunk_rows);
   state.BeginPayload(&entry);
   state.tensors.push_back(std::move(entry));
   state.in_tensor = true;
   return static_cast<uint32_t>(state.tensors.size() - 1);
 }
 
+uint32_t Writer::num_tensors() const { return static_cast<uint32_t>(state_->tensors.size()); }
 const TensorEntry& Writer::tensor(uint32_t tensor_idx) const { return state_->tensors[tensor_idx]; }
 
 Result<EncodedChunk> Writer::EncodeChunk(std::span<const std::byte> raw,
@@ -157,12 +180,13 @@ Result<Writer::Place> Writer::PlaceChunk(uint32_t tensor_idx, const EncodedChunk
 Status Writer::WriteChunk(const Place& place, std::span<const std::byte> data) const {
   const OpenShard* shard = nullptr;
   {
-    const std::lock_guard lock(state_->shards_mutex);
+    const std::lock_guard lock_shards(state_->shards_mutex);
     shard = &state_->shards[place.shard];
   }
   if (CanBeHole(data)) return {};  // manifest and header come behind and before it
   OCTAVO_RETURN_IF_ERROR(shard->file.WriteAt(place.offset, data));
-  const int error = shard->behind->Wrote(shard->file.fd(), place.offset + data.size());
+  const int error = shard->behind->Wrote(shard->file.fd(), place.offset + data.size(),
+                                         state_->options.drops_written);
   return error == 0 ? Status() : ErrnoStatus(error, "cannot write", shard->file.final_path());
 }
 
@@ -173,7 +197,7 @@ Status Writer::FinishTensor(uint32_t tensor_idx) {
   }
   const TensorEntry& entry = state.tensors[tensor_idx];
   OCTAVO_RETURN_IF_ERROR(AsMisuse(CheckEntry(entry, /*is_asset=*/false)));
-  state.shards[entry.shard].manifest_bytes += ManifestBytes(entry);
+  state.packer.Add(entry);
   state.in_tensor = false;
   return {};
 }
@@ -214,11 +238,12 @@ Status Writer::AppendAsset(const std::string& name, std::span<const std::byte> c
     OCTAVO_RETURN_IF_ERROR(WriteChunk(place, chunk.data));
   }
   OCTAVO_RETURN_IF_ERROR(AsMisuse(CheckEntry(entry, /*is_asset=*/true)));
-  state.shards[entry.shard].manifest_bytes += ManifestBytes(entry);
+  state.packer.Add(entry);
   state.assets.push_back(std::move(entry));
   return {};
 }
 
+const Manifest& Writer::manifest() const { return state_->manifest; }
 const std::vector<std::string>& Writer::files() const { return state_->files; }
 uint64_t Writer::total_bytes() const { return state_->total_bytes; }
 

@@ -42,21 +42,18 @@ std::vector<Manifest> SplitManifest(const Manifest& whole, size_t num_shards) {
   return parts;
 }
 
-std::string BaseName(const std::string& path) { return path.substr(path.find_last_of('/') + 1); }
-
 }  // namespace
 
-Status Writer::State::FinishSingle(const Manifest& manifest) {
+Status Writer::State::FinishSingle() {
   OpenShard& shard = shards.front();
   OCTAVO_ASSIGN_OR_RETURN(const FinishedFile finished,
                           FinishFile(shard.file, manifest, shard.end, {}));
-  OCTAVO_RETURN_IF_ERROR(shard.file.Commit(options.overwrite));
-  files = {BaseName(path)};
+  files = {BaseNameOf(path)};
   total_bytes = finished.bytes;
-  return {};
+  return Commit({&shard.file}, finished.header);
 }
 
-Status Writer::State::FinishSharded(Manifest manifest) {
+Status Writer::State::FinishSharded() {
   const auto count = static_cast<uint32_t>(shards.size());
   const std::vector<Manifest> parts = SplitManifest(manifest, count);
   std::vector<std::string> digests;
@@ -67,39 +64,69 @@ Status Writer::State::FinishSharded(Manifest manifest) {
     digests.push_back(finished.manifest_xxh3);
     total_bytes += finished.bytes;
   }
-  const std::string folder = path.substr(0, path.size() - BaseName(path).size());
-  files = {BaseName(path)};
-  std::vector<AtomicFile> outputs;
+  const std::string folder = path.substr(0, path.size() - BaseNameOf(path).size());
+  files = {BaseNameOf(path)};
+  std::vector<AtomicFile*> outputs;
   for (uint32_t i = 0; i < count; ++i) {
     manifest.shards[i].name = ShardName(StemOf(path), digests, i);
     files.push_back(manifest.shards[i].name);
     shards[i].file.SetFinalPath(folder + manifest.shards[i].name);
-    outputs.push_back(std::move(shards[i].file));
+    outputs.push_back(&shards[i].file);
   }
-  OCTAVO_ASSIGN_OR_RETURN(AtomicFile index, AtomicFile::Create(path));
+  OCTAVO_ASSIGN_OR_RETURN(index, AtomicFile::CreateAs(path, SiblingPath(path, "index")));
   OCTAVO_ASSIGN_OR_RETURN(const FinishedFile finished,
-                          FinishFile(index, manifest, kHeaderBytes, {0, count}));
+                          FinishFile(*index, manifest, kHeaderBytes, {0, count}));
   total_bytes += finished.bytes;
-  return CommitSharded(std::move(outputs), std::move(index), options.overwrite);
+  outputs.push_back(&*index);
+  return Commit(outputs, finished.header);
+}
+
+Status Writer::State::Commit(const std::vector<AtomicFile*>& outputs,
+                             const std::vector<std::byte>& output_header) {
+  std::vector<std::string> old_shards;
+  if (options.overwrite) {
+    OCTAVO_ASSIGN_OR_RETURN(old_shards, OwnShardsOf(path));
+  }
+  std::erase_if(old_shards, [&](const std::string& name) {
+    return std::ranges::find(files, name) != files.end();
+  });
+  old_shards.insert(old_shards.end(), consumed.begin(), consumed.end());
+  const CommitPlan plan = PlanCommit(outputs, output_header, std::move(old_shards));
+  for (const AtomicFile* file : outputs) OCTAVO_RETURN_IF_ERROR(file->Sync());
+  if (!journal) OCTAVO_RETURN_IF_ERROR(StartJournal());
+  OCTAVO_RETURN_IF_ERROR(
+      journal->Append(static_cast<uint32_t>(RecordKind::kCommit), plan.Encode()));
+  OCTAVO_RETURN_IF_ERROR(SyncFolder(path));
+  for (AtomicFile* file : outputs) {
+    const bool is_output = file == outputs.back();
+    // A shard that is there already has the same name, hence the same digest: it is this one.
+    const Status status = file->Commit(!is_output || options.overwrite);
+    if (status.ok()) continue;
+    const Result<bool> is_committed = IsCommitted(path, plan);
+    is_half_committed = !is_committed.ok() || *is_committed;  // then the next writer ends it
+    if (!is_half_committed) {
+      UndoCommit(path, plan, has_save_point ? Undo::kRename : Undo::kRemove);
+    }
+    return status;
+  }
+  RemoveBeside(path, plan.obsolete);
+  return {};
 }
 
 Status Writer::Finish(Manifest manifest) {
   State& state = *state_;
   if (state.in_tensor || state.is_finished) return Misuse("Finish within a tensor or twice");
-  state.is_finished = true;
   manifest.tensors.assign(state.tensors.begin(), state.tensors.end());
   manifest.assets = state.assets;
   manifest.shards.clear();
-  const std::vector<std::string> old_shards =
-      state.options.overwrite ? OwnShardsOf(state.path) : std::vector<std::string>();
-  OCTAVO_RETURN_IF_ERROR(state.shards.size() == 1 ? state.FinishSingle(manifest)
-                                                  : state.FinishSharded(std::move(manifest)));
-  std::vector<std::string> removed;
-  for (const std::string& name : old_shards) {
-    if (std::ranges::find(state.files, name) == state.files.end()) removed.push_back(name);
+  state.manifest = std::move(manifest);
+  const Status status = state.shards.size() == 1 ? state.FinishSingle() : state.FinishSharded();
+  state.is_finished = status.ok();
+  if (status.ok()) {
+    RemoveBeside(state.path, {BaseNameOf(state.journal->path())});
+    state.lock.Release();
   }
-  RemoveBeside(state.path, removed);
-  return {};
+  return status;
 }
 
 }  // namespace octavo::format

@@ -46,6 +46,13 @@ std::string QuantMethod(const json& quantization_config) {
   return "unknown";
 }
 
+Result<std::optional<bool>> TieWordEmbeddings(const json& config) {
+  const auto it = config.find("tie_word_embeddings");
+  if (it == config.end() || it->is_null()) return std::optional<bool>();
+  if (!it->is_boolean()) return WrongType("tie_word_embeddings", "true or false");
+  return std::optional<bool>(it->get<bool>());
+}
+
 }  // namespace
 
 Result<ModelConfig> ParseModelConfig(std::string_view config_json) {
@@ -64,9 +71,10 @@ Result<ModelConfig> ParseModelConfig(std::string_view config_json) {
       config.architecture = it->front().get<std::string>();
     }
   }
-  if (const auto it = parsed.find("tie_word_embeddings"); it != parsed.end() && !it->is_null()) {
-    if (!it->is_boolean()) return WrongType("tie_word_embeddings", "true or false");
-    config.tie_word_embeddings = it->get<bool>();
+  OCTAVO_ASSIGN_OR_RETURN(config.tie_word_embeddings, TieWordEmbeddings(parsed));
+  const auto text = parsed.find("text_config");  // of models for images or sound and text
+  if (!config.tie_word_embeddings && text != parsed.end() && text->is_object()) {
+    OCTAVO_ASSIGN_OR_RETURN(config.tie_word_embeddings, TieWordEmbeddings(*text));
   }
   if (const auto it = parsed.find("quantization_config"); it != parsed.end() && !it->is_null()) {
     if (!it->is_object()) return WrongType("quantization_config", "an object");

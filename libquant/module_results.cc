@@ -56,6 +56,22 @@ void ModuleResults::Add(const ModuleJob& job, const RowResults& rows) {
   for (const ErrorSums& row : rows.error) error_.Add(row);
 }
 
+void ModuleResults::Put(format::ByteWriter* out) const {
+  out->PutVector(scale_);
+  out->PutVector(code_sum_);
+  out->PutVector(zero_point_);
+  out->PutVector(kept_);
+  out->Put(error_);
+}
+
+void ModuleResults::Get(format::ByteReader* in) {
+  scale_ = in->GetVector<float>();
+  code_sum_ = in->GetVector<int32_t>();
+  zero_point_ = in->GetVector<int32_t>();
+  kept_ = in->GetVector<std::byte>();
+  error_ = in->Get<ErrorSums>();
+}
+
 Status ModuleResults::Store(ModuleJob* job, OutputSink* sink) {
   const bool is_step = job->module.scheme->convention == format::ScaleConvention::kStep;
   const auto [low, high] = std::ranges::minmax_element(scale_);

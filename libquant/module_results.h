@@ -8,6 +8,7 @@
 #include "libquant/module_job.h"
 #include "libquant/output_sink.h"
 #include "libquant/quantize_rows.h"
+#include "octavo/byte_stream.h"
 
 namespace octavo::quant {
 
@@ -17,6 +18,9 @@ class ModuleResults {
   void Begin(const ModuleJob& job);
   // The next rows, in order.
   void Add(const ModuleJob& job, const RowResults& rows);
+  // What is gathered so far, for a save point.
+  void Put(format::ByteWriter* out) const;
+  void Get(format::ByteReader* in);
   // All rows are in: stores scales, sums, zero points and kept columns, and fills the module's
   // `error`.
   Status Store(ModuleJob* job, OutputSink* sink);

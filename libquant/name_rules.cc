@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "octavo/policy.h"
+
 namespace octavo::quant {
 namespace {
 
@@ -30,6 +32,7 @@ constexpr NameRule kGeneralRules[] = {
     {Where::kWhole, "head", ModuleKind::kHead, kHeadReason},
     {Where::kEnd, "wpe", ModuleKind::kPosition, kPositionReason},
     {Where::kContains, "relative_attention_bias", ModuleKind::kPosition, kPositionReason},
+    {Where::kComponent, "relative_attention_bias_layer", ModuleKind::kPosition, kPositionReason},
     {Where::kContains, "rel_pos", ModuleKind::kPosition, kPositionReason},
     {Where::kContains, "position", ModuleKind::kPosition, kPositionReason},
     {Where::kContains, "pos_emb", ModuleKind::kPosition, kPositionReason},
@@ -38,9 +41,12 @@ constexpr NameRule kGeneralRules[] = {
     {Where::kEnd, "ln", ModuleKind::kNorm, kNormReason},
     {Where::kEnd, "wte", ModuleKind::kEmbedding, kEmbeddingReason},
     {Where::kContains, "embed", ModuleKind::kEmbedding, kEmbeddingReason},
-    {Where::kWhole, "shared", ModuleKind::kEmbedding, kEmbeddingReason},
+    {Where::kContains, "_emb", ModuleKind::kEmbedding, kEmbeddingReason},
+    {Where::kContains, "_token", ModuleKind::kEmbedding, kEmbeddingReason},
+    {Where::kContains, "codebook", ModuleKind::kEmbedding, kEmbeddingReason},
+    {Where::kEnd, "shared", ModuleKind::kEmbedding, kEmbeddingReason},
     {Where::kEnd, "gate", ModuleKind::kRouter, kRouterReason},
-    {Where::kEnd, "router", ModuleKind::kRouter, kRouterReason},
+    {Where::kComponent, "router", ModuleKind::kRouter, kRouterReason},
     {Where::kEnd, "gate_inp", ModuleKind::kRouter, kRouterReason},
     {Where::kEnd, "shared_expert_gate", ModuleKind::kRouter, kRouterReason},
     {Where::kContains, "conv", ModuleKind::kConvolution, kConvolutionReason},
@@ -54,6 +60,16 @@ std::string LowerCase(std::string_view text) {
   return lower;
 }
 
+// "embed_tokens.3", one of a list of embeddings, is what "embed_tokens" is.
+std::string_view WithoutTrailingNumbers(std::string_view module) {
+  for (;;) {
+    const size_t dot = module.rfind('.');
+    if (dot == std::string_view::npos || dot + 1 == module.size()) return module;
+    if (module.find_first_not_of("0123456789", dot + 1) != std::string_view::npos) return module;
+    module = module.substr(0, dot);
+  }
+}
+
 bool Fits(const NameRule& rule, std::string_view module, const std::string& last_lower) {
   switch (rule.where) {
     case Where::kEnd:
@@ -62,6 +78,8 @@ bool Fits(const NameRule& rule, std::string_view module, const std::string& last
       return module == rule.text;
     case Where::kContains:
       return last_lower.find(rule.text) != std::string::npos;
+    case Where::kComponent:
+      return MatchesModule(rule.text, module);
     case Where::kStarts:
       return last_lower.starts_with(rule.text);
   }
@@ -105,6 +123,7 @@ const std::string_view* FindEnding(std::span<const std::string_view> patterns,
 std::span<const NameRule> GeneralRules() { return kGeneralRules; }
 
 const NameRule* FindGeneralRule(std::string_view module) {
+  module = WithoutTrailingNumbers(module);
   const std::string last_lower = LowerCase(module.substr(module.rfind('.') + 1));
   for (const NameRule& rule : kGeneralRules) {
     if (Fits(rule, module, last_lower)) return &rule;

@@ -21,9 +21,10 @@ const std::string_view* FindEnding(std::span<const std::string_view> patterns,
 
 // What a name alone says about a module that is no linear to quantize.
 struct NameRule {
-  enum class Where { kEnd, kWhole, kContains, kStarts };
-  Where
-      where;  // kEnd: last components; kWhole: the full name; the others: within the last component
+  // kEnd: last components; kWhole: the full name; kComponent: any one component; the others: within
+  // the last component.
+  enum class Where { kEnd, kWhole, kComponent, kContains, kStarts };
+  Where where;
   std::string_view text;  // lower case for kContains and kStarts
   format::ModuleKind kind;
   std::string_view reason;
@@ -31,7 +32,7 @@ struct NameRule {
 
 // The general rules in order; docs/architectures.md lists them.
 std::span<const NameRule> GeneralRules();
-// The first rule that fits; null: an ordinary module, by its name.
+// The first rule that fits, numbers at the end aside; null: an ordinary module, by its name.
 const NameRule* FindGeneralRule(std::string_view module);
 
 }  // namespace octavo::quant

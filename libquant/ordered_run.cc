@@ -14,7 +14,8 @@ namespace {
 
 class Run {
  public:
-  Run(size_t num_items, ItemStages* stages) : num_items_(num_items), stages_(stages) {}
+  Run(size_t first_item, size_t num_items, ItemStages* stages)
+      : num_items_(num_items), stages_(stages), next_(first_item), committed_(first_item) {}
 
   // One thread's share.
   void Work(size_t worker) {
@@ -60,19 +61,19 @@ class Run {
 
   const size_t num_items_;
   ItemStages* const stages_;
-  std::atomic<size_t> next_ = 0;
+  std::atomic<size_t> next_;
   std::atomic<bool> stopped_ = false;
   std::mutex mutex_;
   std::condition_variable turn_;
-  size_t committed_ = 0;
+  size_t committed_;
   size_t error_item_ = 0;
   Status error_;
 };
 
 }  // namespace
 
-Status RunOrdered(size_t num_items, int32_t num_threads, ItemStages* stages) {
-  Run run(num_items, stages);
+Status RunOrdered(size_t num_items, int32_t num_threads, ItemStages* stages, size_t first_item) {
+  Run run(first_item, num_items, stages);
   std::vector<std::thread> threads;
   const size_t num_workers = std::min(static_cast<size_t>(std::max(num_threads, 1)), num_items);
   threads.reserve(num_workers);

@@ -14,15 +14,15 @@ class ItemStages {
   virtual ~ItemStages() = default;
   // On any thread, in any order.
   virtual Status Compute(size_t item, size_t worker) = 0;
-  // One at a time, item 0 first, each after the one before.
+  // One at a time, the first item first, each after the one before.
   virtual Status Commit(size_t item, size_t worker) = 0;
   // After the commit, again on any thread in any order.
   virtual Status Finish(size_t item, size_t worker) = 0;
 };
 
-// Runs all items; num_threads >= 1. Holds at most one item for each thread. The first error stops
-// everything: of several the one of the lowest item is returned, so that it does not depend on the
-// threads. Errors of its own: kLimit (memory, threads).
-Status RunOrdered(size_t num_items, int32_t num_threads, ItemStages* stages);
+// Runs the items from first_item on; num_threads >= 1. Holds at most one item for each thread. The
+// first error stops everything: of several the one of the lowest item is returned, so that it does
+// not depend on the threads. Errors of its own: kLimit (memory, threads).
+Status RunOrdered(size_t num_items, int32_t num_threads, ItemStages* stages, size_t first_item = 0);
 
 }  // namespace octavo::quant

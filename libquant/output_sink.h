@@ -1,6 +1,7 @@
 // Where the pipeline's tensors go: into a new file, or against an existing one.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -43,7 +44,9 @@ class OutputSink {
 // Into a writer, which must outlive the sink.
 class WriterSink : public OutputSink {
  public:
-  explicit WriterSink(format::Writer* writer) : writer_(writer) {}
+  // Goes on within the tensor that a resumed writer stands in.
+  explicit WriterSink(format::Writer* writer)
+      : writer_(writer), tensor_idx_(std::max(writer->num_tensors(), 1u) - 1) {}
   Status BeginModule(uint64_t raw_bytes) override { return writer_->BeginBundle(raw_bytes); }
   Status BeginTensor(const TensorSpec& spec) override;
   Status Prepare(const TensorSpec& spec, OutputChunk* chunk) override;
@@ -54,7 +57,7 @@ class WriterSink : public OutputSink {
 
  private:
   format::Writer* writer_;
-  uint32_t tensor_idx_ = 0;
+  uint32_t tensor_idx_;
 };
 
 }  // namespace octavo::quant

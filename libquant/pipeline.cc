@@ -27,7 +27,7 @@ struct Worker {
 class Pipeline : public ItemStages {
  public:
   Pipeline(const Checkpoint& source, const PipelineOptions& options, std::vector<ModuleJob>* jobs,
-           OutputSink* sink, SourceDigest* digest, ProgressMeter* progress)
+           OutputSink* sink, SourceDigest* digest, ProgressMeter* progress, SavePoints* saves)
       : source_(source),
         options_(options),
         jobs_(*jobs),
@@ -35,6 +35,7 @@ class Pipeline : public ItemStages {
         sink_(sink),
         digest_(digest),
         progress_(progress),
+        saves_(saves),
         workers_(static_cast<size_t>(std::max(options.num_threads, 1))) {}
 
   size_t num_items() const { return items_.size(); }
@@ -65,14 +66,44 @@ class Pipeline : public ItemStages {
     if (item.ends_tensor && item.tensor + 1 == job.tensors.size() && job.is_quantized()) {
       OCTAVO_RETURN_IF_ERROR(results_.Store(&job, sink_));
     }
-    return progress_->Add(item.num_rows > 0 ? worker.buffers.source.size() : 0, tensor.name);
+    const uint64_t bytes = item.num_rows > 0 ? worker.buffers.source.size() : 0;
+    OCTAVO_RETURN_IF_ERROR(progress_->Add(bytes, tensor.name));
+    if (saves_ == nullptr) return {};
+    return saves_->Committed(item_idx, bytes, /*ends_pass=*/false,
+                             [&](format::ByteWriter* out) { PutState(item, out); });
   }
 
   Status Finish(size_t item_idx, size_t worker_idx) override {
+    SavePoints::Writing writing(saves_);
     const WorkItem& item = items_[item_idx];
-    if (item.num_rows == 0) return {};
-    source_.Release(jobs_[item.job].tensors[item.tensor]->file, workers_[worker_idx].hashed_bytes);
-    return sink_->Store(workers_[worker_idx].chunk);
+    if (item.num_rows > 0) {
+      source_.Release(jobs_[item.job].tensors[item.tensor]->file,
+                      workers_[worker_idx].hashed_bytes);
+      OCTAVO_RETURN_IF_ERROR(sink_->Store(workers_[worker_idx].chunk));
+    }
+    return writing.Done(item_idx);
+  }
+
+  // What the commits up to an item left for those that follow.
+  void PutState(const WorkItem& item, format::ByteWriter* out) {
+    out->Put<uint64_t>(first_unsaved_job_);
+    out->Put<uint64_t>(item.job + 1);
+    for (; first_unsaved_job_ <= item.job; ++first_unsaved_job_) {
+      out->Put(jobs_[first_unsaved_job_].module.error);
+    }
+    first_unsaved_job_ = item.job;  // more of it may follow
+    results_.Put(out);
+    digest_->Put(out);
+  }
+  void GetState(format::ByteReader* in) {
+    const auto begin = in->Get<uint64_t>();
+    first_unsaved_job_ = std::min<uint64_t>(in->Get<uint64_t>(), jobs_.size());
+    for (size_t job = begin; job < first_unsaved_job_; ++job) {
+      jobs_[job].module.error = in->Get<std::optional<format::ModuleError>>();
+    }
+    if (first_unsaved_job_ > 0) --first_unsaved_job_;
+    results_.Get(in);
+    digest_->Get(in);
   }
 
  private:
@@ -156,6 +187,8 @@ class Pipeline : public ItemStages {
   OutputSink* sink_;
   SourceDigest* digest_;
   ProgressMeter* progress_;
+  SavePoints* saves_;
+  size_t first_unsaved_job_ = 0;
   std::vector<Worker> workers_;
   ModuleResults results_;  // of the module whose turn it is
 };
@@ -176,9 +209,15 @@ Result<PipelineOptions> MakePipelineOptions(const format::Quantization& quantiza
 
 Status RunPipeline(const Checkpoint& source, const PipelineOptions& options,
                    std::vector<ModuleJob>* jobs, OutputSink* sink, SourceDigest* digest,
-                   ProgressMeter* progress) {
-  Pipeline pipeline(source, options, jobs, sink, digest, progress);
-  return RunOrdered(pipeline.num_items(), options.num_threads, &pipeline);
+                   ProgressMeter* progress, SavePoints* saves) {
+  Pipeline pipeline(source, options, jobs, sink, digest, progress, saves);
+  size_t first_item = 0;
+  if (saves != nullptr) {
+    OCTAVO_ASSIGN_OR_RETURN(first_item, saves->Begin(Pass::kConvert, [&](format::ByteReader* in) {
+      pipeline.GetState(in);
+    }));
+  }
+  return RunOrdered(pipeline.num_items(), options.num_threads, &pipeline, first_item);
 }
 
 Status RefuseWeight(const Checkpoint& source, const SourceTensor& tensor, bool via_fp16) {

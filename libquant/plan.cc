@@ -50,6 +50,14 @@ uint64_t Aligned(uint64_t offset, uint64_t bytes) {
   return (offset + alignment - 1) / alignment * alignment;
 }
 
+uint64_t EstimateChunks(const TensorSpec& spec) {
+  if (spec.chunk_rows == 0) return 1 + spec.bytes() / (uint64_t{1} << 20);
+  return 1 + *spec.shape.NumRows() / spec.chunk_rows +
+         (spec.matrix_rows > 0 ? *spec.shape.NumRows() / spec.matrix_rows : 0);
+}
+
+}  // namespace
+
 std::vector<TensorSpec> AllSpecs(const ModuleJob& job) {
   std::vector<TensorSpec> specs;
   for (const SourceTensor* tensor : job.tensors) {
@@ -60,14 +68,6 @@ std::vector<TensorSpec> AllSpecs(const ModuleJob& job) {
   }
   return specs;
 }
-
-uint64_t EstimateChunks(const TensorSpec& spec) {
-  if (spec.chunk_rows == 0) return 1 + spec.bytes() / (uint64_t{1} << 20);
-  return 1 + *spec.shape.NumRows() / spec.chunk_rows +
-         (spec.matrix_rows > 0 ? *spec.shape.NumRows() / spec.matrix_rows : 0);
-}
-
-}  // namespace
 
 Result<bool> HaveEqualBytes(const Checkpoint& source, const std::string& name_a,
                             const std::string& name_b) {
@@ -107,6 +107,20 @@ Status ConfirmTies(const Checkpoint& source, Policy* policy) {
     head.tied_to.clear();
   }
   return {};
+}
+
+void AddJobs(const std::vector<ModuleJob>& jobs, Plan* plan) {
+  plan->module_bytes.resize(jobs.size());
+  plan->bytes_quantized_source = QuantizedBytes(jobs);
+  for (const ModuleJob& job : jobs) {
+    plan->module_bytes[job.module_idx] = JobBytes(job);
+    plan->kept_columns += job.kept_index.size();
+    if (!job.is_quantized()) continue;
+    plan->bytes_quantized_file += plan->module_bytes[job.module_idx];
+    for (const SourceTensor* tensor : job.tensors) {
+      if (tensor != job.weight.tensor) plan->bytes_quantized_file -= tensor->bytes;
+    }
+  }
 }
 
 }  // namespace
@@ -193,6 +207,7 @@ Result<Plan> PlanConversion(const Checkpoint& source, const ConvertOptions& opti
       MakeJobs(source, plan.policy, plan.quantization, options, &plan.warnings));
   plan.bytes_source = SourceBytes(source);
   OCTAVO_ASSIGN_OR_RETURN(plan.bytes_file, EstimateFileBytes(source, jobs));
+  AddJobs(jobs, &plan);
   return plan;
 }
 

@@ -22,6 +22,9 @@ Result<std::vector<ModuleJob>> MakeJobs(const format::Checkpoint& source, const 
 Result<bool> HaveEqualBytes(const format::Checkpoint& source, const std::string& name_a,
                             const std::string& name_b);
 
+// All tensors that a job stores, in the order of the file.
+std::vector<TensorSpec> AllSpecs(const ModuleJob& job);
+
 // Bytes that the jobs read: all of them, and those of the weights to quantize.
 uint64_t StoredBytes(const std::vector<ModuleJob>& jobs);
 uint64_t QuantizedBytes(const std::vector<ModuleJob>& jobs);

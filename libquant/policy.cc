@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <string>
-#include <unordered_map>
 
 #include "libquant/name_rules.h"
 #include "libquant/quantized_source.h"
+#include "libquant/skip_patterns.h"
+#include "libquant/source_modules.h"
 #include "libquant/tied_head.h"
 #include "octavo/kernels.h"
 
@@ -19,54 +20,6 @@ constexpr std::string_view kTransposedReason =
 using format::ModuleKind;
 using format::SourceTensor;
 
-// The tensors that belong to one module, in the source's order.
-struct Group {
-  std::string module;
-  const SourceTensor* weight = nullptr;
-  std::vector<const SourceTensor*> others;
-  bool is_experts =
-      false;  // `weight` is a tensor of all experts, and the module's name is the tensor's
-};
-
-std::string ModuleName(const std::string& tensor) {
-  const size_t dot = tensor.rfind('.');
-  return dot == std::string::npos || dot == 0 ? tensor : tensor.substr(0, dot);
-}
-
-// A 3-D tensor of all experts has no ".weight" of its own: "mlp.experts.gate_up_proj".
-bool IsExpertTensor(const SourceTensor& tensor) {
-  if (tensor.shape.rank() != 3 || !IsQuantizable(tensor.dtype)) return false;
-  const std::vector<std::string_view> parts = SplitComponents(tensor.name);
-  return parts.back() != "weight" && std::ranges::find(parts, "experts") != parts.end();
-}
-
-std::vector<Group> GroupByModule(std::span<const SourceTensor> tensors) {
-  std::unordered_map<std::string, size_t> expert_names;
-  for (const SourceTensor& tensor : tensors) {
-    if (IsExpertTensor(tensor)) expert_names.emplace(tensor.name, 0);
-  }
-  std::vector<Group> groups;
-  std::unordered_map<std::string, size_t> group_of;
-  for (const SourceTensor& tensor : tensors) {
-    const bool is_experts = expert_names.contains(tensor.name);
-    std::string module = is_experts ? tensor.name : ModuleName(tensor.name);
-    if (tensor.name.ends_with("_bias")) {
-      const std::string owner = tensor.name.substr(0, tensor.name.size() - 5);
-      if (expert_names.contains(owner)) module = owner;
-    }
-    const auto [it, is_new] = group_of.emplace(module, groups.size());
-    if (is_new) groups.emplace_back().module = module;
-    Group& group = groups[it->second];
-    group.is_experts = group.is_experts || is_experts;
-    if (is_experts || tensor.name == module + ".weight") {
-      group.weight = &tensor;
-    } else {
-      group.others.push_back(&tensor);
-    }
-  }
-  return groups;
-}
-
 // A verdict on one module while it is being reached.
 struct Verdict {
   ModuleKind kind = ModuleKind::kOther;
@@ -79,7 +32,7 @@ Verdict Keep(ModuleKind kind, std::string_view reason) {
 }
 
 // Modules without a weight of two dimensions or more: norms, buffers, loose parameters.
-Verdict JudgeSmall(const Group& group, const NameRule* rule) {
+Verdict JudgeSmall(const SourceModule& group, const NameRule* rule) {
   if (group.weight == nullptr) {
     const bool all_constant = std::ranges::all_of(group.others, [](const SourceTensor* tensor) {
       const std::string_view last =
@@ -95,8 +48,12 @@ Verdict JudgeSmall(const Group& group, const NameRule* rule) {
   return Keep(ModuleKind::kOther, "one-dimensional: nothing to multiply");
 }
 
-Verdict JudgeExperts(const SourceTensor& weight, const ArchitectureFacts* facts) {
-  if (facts != nullptr && FindEnding(facts->experts, weight.name) != nullptr) {
+bool IsKnownExperts(const std::string& module, const ArchitectureFacts* facts) {
+  return facts != nullptr && FindEnding(facts->experts, module) != nullptr;
+}
+
+Verdict JudgeExperts(const std::string& module, const ArchitectureFacts* facts) {
+  if (IsKnownExperts(module, facts)) {
     return {ModuleKind::kExperts, Action::kQuantize,
             "expert linears of " + std::string(facts->name)};
   }
@@ -111,8 +68,11 @@ Verdict JudgeMatrix(const std::string& module, const ArchitectureFacts* facts, c
     if (keeps_defaults && FindEnding(facts->heads, module) != nullptr) {
       return Keep(ModuleKind::kHead, "output head: errors here reach the logits directly");
     }
-    if (keeps_defaults && FindEnding(facts->keep, module) != nullptr) {
-      return Keep(ModuleKind::kLinear, facts->keep_reason);
+    const auto kept = std::ranges::find_if(facts->keep, [&module](const KeptLinear& linear) {
+      return MatchesModule(linear.pattern, module);
+    });
+    if (keeps_defaults && kept != facts->keep.end()) {
+      return Keep(ModuleKind::kLinear, kept->reason);
     }
     if (FindEnding(facts->linears, module) != nullptr) {
       return {ModuleKind::kLinear, Action::kQuantize,
@@ -126,11 +86,14 @@ Verdict JudgeMatrix(const std::string& module, const ArchitectureFacts* facts, c
   return {ModuleKind::kLinear, Action::kQuantize, "linear, by the general rules"};
 }
 
-Verdict Judge(const Group& group, const ArchitectureFacts* facts, bool only_skip) {
+Verdict Judge(const SourceModule& group, const ArchitectureFacts* facts, bool only_skip) {
   const NameRule* rule = FindGeneralRule(group.module);
   const SourceTensor* weight = group.weight;
   if (weight == nullptr || weight->shape.rank() < 2) return JudgeSmall(group, rule);
-  if (group.is_experts) return JudgeExperts(*weight, facts);
+  const bool is_stack = weight->shape.rank() == 3 && IsQuantizable(weight->dtype);
+  if (group.is_experts || (is_stack && IsKnownExperts(group.module, facts))) {
+    return JudgeExperts(group.module, facts);
+  }
   if (weight->shape.rank() > 2) {
     if (rule != nullptr) return Keep(rule->kind, rule->reason);
     if (weight->shape.rank() > 3) {
@@ -157,8 +120,7 @@ void SetFeatures(const SourceTensor& weight, const ArchitectureFacts* facts, Dec
   const Shape& shape = weight.shape;
   if (!IsMultiplied(decision->kind)) return;
   if (decision->kind == ModuleKind::kExperts) {
-    const bool is_known = facts != nullptr && FindEnding(facts->experts, weight.name) != nullptr;
-    if (!is_known) return;
+    if (!IsKnownExperts(decision->module, facts)) return;
     decision->experts = shape[0];
     decision->transposed = facts->experts_transposed;
   } else {
@@ -201,7 +163,7 @@ void KeepAsTransposed(Decision* decision) {
   decision->reason = std::string(kTransposedReason);
 }
 
-void AssignTensors(const Group& group, bool is_known_type, Decision* decision,
+void AssignTensors(const SourceModule& group, bool is_known_type, Decision* decision,
                    std::vector<std::string>* warnings) {
   const std::string bias_name = group.module + (group.is_experts ? "_bias" : ".bias");
   const bool is_linear = decision->out_features > 0;
@@ -236,8 +198,8 @@ void KeepEmpty(Decision* decision) {
   decision->reason = "it has no elements";
 }
 
-Decision Decide(const Group& group, const ArchitectureFacts* facts, const PolicyOptions& options,
-                std::vector<std::string>* warnings) {
+Decision Decide(const SourceModule& group, const ArchitectureFacts* facts,
+                const PolicyOptions& options, std::vector<std::string>* warnings) {
   Verdict verdict = Judge(group, facts, options.only_skip);
   Decision decision;
   decision.module = group.module;
@@ -249,22 +211,6 @@ Decision Decide(const Group& group, const ArchitectureFacts* facts, const Policy
   LimitFeatures(&decision);
   AssignTensors(group, facts != nullptr, &decision, warnings);
   return decision;
-}
-
-Status CheckPattern(const std::string& pattern) {
-  for (const std::string_view component : SplitComponents(pattern)) {
-    if (component.empty()) {
-      return Status(ErrorCode::kInvalidArgument,
-                    "pattern \"" + pattern + "\": a component between dots is empty");
-    }
-    if (component != "*" && component.find_first_of("*?[]()^$|\\+") != std::string_view::npos) {
-      return Status(ErrorCode::kInvalidArgument,
-                    "pattern \"" + pattern + "\": \"" + std::string(component) +
-                        "\" is no name; patterns are whole dotted components, and \"*\" stands "
-                        "for one of any content");
-    }
-  }
-  return {};
 }
 
 // A model with weights that look like a Conv1D's: what does not show its orientation by a bias may
@@ -290,23 +236,6 @@ void KeepDoubtfulOrientations(Policy* policy) {
       "architectures");
 }
 
-// Keeps what the user named in 16 bit; a pattern that names nothing is worth a warning.
-void ApplySkipPatterns(std::span<const std::string> patterns, Policy* policy) {
-  for (const std::string& pattern : patterns) {
-    bool has_match = false;
-    for (Decision& decision : policy->decisions) {
-      if (!MatchesModule(pattern, decision.module)) continue;
-      has_match = true;
-      if (decision.action != Action::kQuantize) continue;
-      decision.action = Action::kKeep;
-      decision.reason = "kept by request: \"" + pattern + "\"";
-    }
-    if (!has_match) {
-      policy->warnings.push_back("pattern \"" + pattern + "\" matches no module");
-    }
-  }
-}
-
 void WarnOfUnknownType(const ModelConfig& config, Policy* policy) {
   if (policy->architecture != nullptr) return;
   policy->warnings.push_back(
@@ -318,14 +247,6 @@ void WarnOfUnknownType(const ModelConfig& config, Policy* policy) {
 
 }  // namespace
 
-bool MatchesModule(std::string_view pattern, std::string_view module) {
-  for (size_t end = module.size();;) {
-    if (EndsWithComponents(pattern, module.substr(0, end))) return true;
-    end = module.substr(0, end).rfind('.');
-    if (end == std::string_view::npos) return false;
-  }
-}
-
 Result<Policy> DecideModules(std::span<const SourceTensor> tensors, const ModelConfig& config,
                              const PolicyOptions& options) {
   for (const std::string& pattern : options.skip_modules) {
@@ -333,9 +254,10 @@ Result<Policy> DecideModules(std::span<const SourceTensor> tensors, const ModelC
   }
   OCTAVO_RETURN_IF_ERROR(RefuseQuantizedSource(tensors, config));
   Policy policy;
+  policy.config = config;
   policy.architecture = FindArchitecture(config.model_type);
   WarnOfUnknownType(config, &policy);
-  for (const Group& group : GroupByModule(tensors)) {
+  for (const SourceModule& group : GroupByModule(tensors)) {
     policy.decisions.push_back(Decide(group, policy.architecture, options, &policy.warnings));
   }
   KeepDoubtfulOrientations(&policy);

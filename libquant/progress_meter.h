@@ -15,6 +15,12 @@ class ProgressMeter {
   ProgressMeter(const ProgressCallback& callback, uint64_t bytes_total)
       : callback_(callback), bytes_total_(bytes_total) {}
 
+  uint64_t bytes_total() const { return bytes_total_; }
+  uint64_t bytes_done() const { return bytes_done_; }
+  // So many were done by an earlier run.
+  void SetDone(uint64_t bytes) { bytes_done_ = bytes; }
+  // Of what is to come only `bytes` are done here.
+  void SetRest(uint64_t bytes) { bytes_total_ = bytes_done_ + bytes; }
   // `bytes` more are done. Calls back at the first call, at the last byte, and every tenth of a
   // second between. Errors: kCancelled.
   Status Add(uint64_t bytes, const std::string& tensor) {

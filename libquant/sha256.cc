@@ -101,7 +101,7 @@ __attribute__((target("sha,sse4.1,ssse3"))) void FastBlocks(uint32_t* state, con
 
 }  // namespace
 
-Sha256::Sha256(bool use_instructions) : state_(kInitial), blocks_(PlainBlocks) {
+Sha256::Sha256(bool use_instructions) : state_{.sums = kInitial}, blocks_(PlainBlocks) {
 #if defined(__x86_64__)
   if (use_instructions && HasInstructions()) blocks_ = FastBlocks;
 #else
@@ -110,32 +110,32 @@ Sha256::Sha256(bool use_instructions) : state_(kInitial), blocks_(PlainBlocks) {
 }
 
 void Sha256::Add(std::span<const std::byte> bytes) {
-  total_bytes_ += bytes.size();
-  if (rest_bytes_ > 0) {
-    const size_t count = std::min(bytes.size(), kBlockBytes - rest_bytes_);
-    std::ranges::copy(bytes.first(count), rest_.begin() + rest_bytes_);
-    rest_bytes_ += count;
+  state_.total_bytes += bytes.size();
+  if (state_.rest_bytes > 0) {
+    const size_t count = std::min(bytes.size(), kBlockBytes - state_.rest_bytes);
+    std::ranges::copy(bytes.first(count), state_.rest.begin() + state_.rest_bytes);
+    state_.rest_bytes += count;
     bytes = bytes.subspan(count);
-    if (rest_bytes_ < kBlockBytes) return;
-    blocks_(state_.data(), rest_.data(), 1);
-    rest_bytes_ = 0;
+    if (state_.rest_bytes < kBlockBytes) return;
+    blocks_(state_.sums.data(), state_.rest.data(), 1);
+    state_.rest_bytes = 0;
   }
-  blocks_(state_.data(), bytes.data(), bytes.size() / kBlockBytes);
+  blocks_(state_.sums.data(), bytes.data(), bytes.size() / kBlockBytes);
   const auto rest = bytes.subspan(bytes.size() / kBlockBytes * kBlockBytes);
-  std::ranges::copy(rest, rest_.begin());
-  rest_bytes_ = rest.size();
+  std::ranges::copy(rest, state_.rest.begin());
+  state_.rest_bytes = rest.size();
 }
 
 std::string Sha256::Finish() {
-  const uint64_t total_bits = total_bytes_ * 8;
+  const uint64_t total_bits = state_.total_bytes * 8;
   std::array<std::byte, kBlockBytes + 8> padding = {std::byte{0x80}};
-  const size_t zeros = (2 * kBlockBytes - 9 - rest_bytes_) % kBlockBytes;
+  const size_t zeros = (2 * kBlockBytes - 9 - state_.rest_bytes) % kBlockBytes;
   for (size_t i = 0; i < 8; ++i) {
     padding[1 + zeros + i] = static_cast<std::byte>(total_bits >> (56 - 8 * i));
   }
   Add(std::span(padding).first(1 + zeros + 8));
   std::string text;
-  for (const uint32_t word : state_) {
+  for (const uint32_t word : state_.sums) {
     for (int shift = 28; shift >= 0; shift -= 4) text += "0123456789abcdef"[word >> shift & 15];
   }
   return text;

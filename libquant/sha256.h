@@ -15,6 +15,15 @@ class Sha256 {
   // use_instructions: false for the plain code, for the tests.
   explicit Sha256(bool use_instructions = true);
   void Add(std::span<const std::byte> bytes);
+  // What was added so far, as plain bytes, and how to go on from there.
+  struct State {
+    std::array<uint32_t, 8> sums = {};
+    std::array<std::byte, 64> rest = {};  // bytes that do not fill a block yet
+    uint64_t rest_bytes = 0;
+    uint64_t total_bytes = 0;
+  };
+  const State& state() const { return state_; }
+  void Restore(const State& state) { state_ = state; }
   // 64 hex digits; once, at the end.
   std::string Finish();
 
@@ -22,11 +31,8 @@ class Sha256 {
   static constexpr size_t kBlockBytes = 64;
   using Blocks = void (*)(uint32_t* state, const std::byte* data, size_t num_blocks);
 
-  std::array<uint32_t, 8> state_;
+  State state_;
   Blocks blocks_;
-  std::array<std::byte, kBlockBytes> rest_ = {};  // bytes that do not fill a block yet
-  size_t rest_bytes_ = 0;
-  uint64_t total_bytes_ = 0;
 };
 
 }  // namespace octavo::quant

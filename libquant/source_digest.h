@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "octavo/byte_stream.h"
 #include "octavo/checkpoint.h"
 #include "octavo/manifest.h"
 #include "octavo/result.h"
@@ -20,15 +21,21 @@ namespace octavo::quant {
 // read, 1 MiB at a time. Single thread.
 class SourceDigest {
  public:
-  // `source` must outlive this. with_sha256: SHA-256 besides XXH3.
-  explicit SourceDigest(const format::Checkpoint* source, bool with_sha256 = false);
+  // `source` must outlive this. `hashed`: for each of its files whether it is; empty: all are.
+  // with_sha256: SHA-256 besides XXH3.
+  explicit SourceDigest(const format::Checkpoint* source, std::vector<bool> hashed = {},
+                        bool with_sha256 = false);
   ~SourceDigest();
 
   // Bytes [offset, offset + bytes.size()) of a file have been read. Errors: kIo.
   Status Add(uint32_t file, uint64_t offset, std::span<const std::byte> bytes);
   // Up to where a file was hashed: nothing before is read again.
   uint64_t done(uint32_t file) const;
-  // Hashes what is left of all files. Errors: kIo.
+  // What was hashed since the last Put, for a save point; Get takes such states one after the
+  // other.
+  void Put(format::ByteWriter* out);
+  void Get(format::ByteReader* in);
+  // Hashes what is left of the files. Errors: kIo.
   Result<std::vector<format::SourceFile>> Finish();
 
  private:
@@ -37,6 +44,7 @@ class SourceDigest {
   Status CatchUp(uint32_t file, uint64_t offset);
 
   const format::Checkpoint* source_;
+  std::vector<bool> hashed_;
   const bool with_sha256_;
   std::vector<std::unique_ptr<FileState>> files_;
   std::vector<std::byte> buffer_;

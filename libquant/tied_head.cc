@@ -13,8 +13,8 @@ using format::SourceTensor;
 
 // Classes that have an output head over the vocabulary; "LlamaModel" and the like have none.
 constexpr std::string_view kHeadClasses[] = {
-    "LMHeadModel", "DoubleHeadsModel", "ForCausalLM",
-    "ForMaskedLM", "ForPreTraining",   "ForConditionalGeneration",
+    "LMHeadModel",    "DoubleHeadsModel",         "ForCausalLM", "ForMaskedLM",
+    "ForPreTraining", "ForConditionalGeneration", "MTModel",
 };
 
 bool HasVocabularyHead(const std::string& architecture) {
@@ -23,8 +23,9 @@ bool HasVocabularyHead(const std::string& architecture) {
 }
 
 // The general rules' names, for model types outside the table.
-constexpr std::string_view kEmbeddings[] = {"embed_tokens",   "wte",      "word_embeddings",
-                                            "tok_embeddings", "embed_in", "shared"};
+constexpr std::string_view kEmbeddings[] = {"embed_tokens",   "wte",          "word_embeddings",
+                                            "tok_embeddings", "tokens_embed", "embed_in",
+                                            "shared"};
 
 const SourceTensor* FindTensor(std::span<const SourceTensor> tensors, const std::string& name) {
   const auto it = std::ranges::find(tensors, name, &SourceTensor::name);
@@ -63,6 +64,14 @@ bool ParentExists(std::string_view head, const Policy& policy) {
   });
 }
 
+// In an unknown type's class with a head, a head without a tensor can only be a tied one.
+bool MustBeTied(const ModelConfig& config, const Policy& policy) {
+  return !config.architecture.empty() &&
+         std::ranges::none_of(policy.decisions, [](const Decision& decision) {
+           return decision.kind == ModuleKind::kHead && !decision.weight.empty();
+         });
+}
+
 void Tie(const Decision& embedding, const SourceTensor& weight, Decision* head) {
   head->kind = ModuleKind::kHead;
   head->action = Action::kTie;
@@ -88,10 +97,10 @@ void TieHead(std::span<const SourceTensor> tensors, const ModelConfig& config, P
   if (head_name.empty()) return;
   Decision* head = FindHead(head_name, policy);
   const bool has_weight = head != nullptr && !head->weight.empty();
-  const bool is_tied =
-      config.tie_word_embeddings.value_or(facts != nullptr && facts->tied_by_default);
   const bool wants_head =
       HasVocabularyHead(config.architecture) && ParentExists(head_name, *policy);
+  const bool is_tied = config.tie_word_embeddings.value_or(
+      facts != nullptr ? facts->tied_by_default : wants_head && MustBeTied(config, *policy));
   if (!is_tied) {
     if (facts != nullptr && !has_weight && wants_head && !config.architecture.empty()) {
       policy->warnings.push_back("no output head \"" + std::string(head_name) +
@@ -106,7 +115,7 @@ void TieHead(std::span<const SourceTensor> tensors, const ModelConfig& config, P
       embedding != nullptr ? FindTensor(tensors, embedding->weight) : nullptr;
   if (shared == nullptr || shared->shape.rank() != 2) {
     policy->warnings.push_back(
-        "config.json ties the output head, but no single token embedding was found");
+        "the output head is tied, but no single token embedding was found to tie it to");
     return;
   }
   if (has_weight) {

@@ -157,7 +157,7 @@ Result<std::vector<Finding>> Verify(const std::string& file, const std::string& 
   const bool has_sha256 =
       std::ranges::any_of(reader.manifest().source.files,
                           [](const format::SourceFile& stated) { return !stated.sha256.empty(); });
-  SourceDigest digest(&source, has_sha256);
+  SourceDigest digest(&source, {}, has_sha256);
   OCTAVO_RETURN_IF_ERROR(RunPipeline(source, pipeline, &jobs, &sink, &digest, &progress));
 
   CompareTies(reader, source, &sink);

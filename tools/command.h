@@ -21,6 +21,7 @@ struct Verb {
 
 Verb RegisterConvert(CLI::App& parent);
 Verb RegisterInspect(CLI::App& parent);
+Verb RegisterJoin(CLI::App& parent);
 Verb RegisterVerify(CLI::App& parent);
 Verb RegisterRepack(CLI::App& parent);
 Verb RegisterForward(CLI::App& parent);

@@ -2,6 +2,7 @@
 #include "octavo/convert.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 
 #include "tools/command.h"
@@ -19,11 +20,12 @@ constexpr const char* kExamples = R"(Examples:
   octavo convert models/gpt2 -o gpt2.8vo
   octavo convert models/gpt2 --dry-run          what would happen, and how large it gets
   octavo convert llama/model.safetensors.index.json -o llama.8vo --skip-modules layers.0,lm_head
-  octavo convert models/gpt2 -o gpt2.8vo --compat bitsandbytes --max-shard-size 5GB)";
+  octavo convert models/gpt2 -o gpt2.8vo --compat bitsandbytes --max-shard-size 5GB
+  octavo convert models/gpt2 -o gpt2.8vo --resume   go on where it was interrupted)";
 
 struct ConvertCommand {
   std::string source, output;
-  std::string method, compat, on_nonfinite, keep_columns, max_shard_size;
+  std::string method, compat, on_nonfinite, keep_columns, max_shard_size, save_every, part;
   ActivationFlags activations;
   ProgressFlags progress;
   bool compress = false, dry_run = false, explain = false, json = false;
@@ -51,11 +53,25 @@ void ConvertCommand::Register(CLI::App& app) {
       ->check(ByteSize())
       ->option_text("SIZE");
   app.add_flag("--sha256", options.sha256, "Store the SHA-256 of every source file, too");
+  app.add_option("--part", part,
+                 "Convert part I of N of a sharded conversion, for octavo join to put together")
+      ->check(PartOfMany())
+      ->needs("--max-shard-size")
+      ->option_text("I/N");
   AddThreads(app, &options.num_threads);
   auto* dry_flag =
       app.add_flag("--dry-run", dry_run, "Print what would be done and the sizes; write nothing");
-  app.add_flag("--explain", explain, "List every module on its own line, with the reason");
+  app.add_flag("--explain", explain,
+               "List every module on its own line, with the reason; in large models, which layers "
+               "and experts share a line");
   app.add_flag("--force", options.overwrite, "Overwrite an existing output");
+  app.add_flag("--resume", options.resume,
+               "Go on where an interrupted conversion to this output stopped, if there is one");
+  app.add_option("--save-every", save_every,
+                 "How much of the source may be read between two points to resume from (default: a "
+                 "fiftieth, at least 16 MiB)")
+      ->check(ByteSize())
+      ->option_text("SIZE");
   app.add_flag("--json", json, "Print the report as JSON");
   progress.Register(app);
   app.final_callback([dry_flag, output_option] {
@@ -116,6 +132,10 @@ Status ConvertCommand::Complete() {
   if (!max_shard_size.empty()) {
     OCTAVO_ASSIGN_OR_RETURN(options.max_shard_bytes, ParseByteSize(max_shard_size));
   }
+  if (!part.empty()) options.part = *ParsePartOfMany(part);
+  if (!save_every.empty()) {
+    OCTAVO_ASSIGN_OR_RETURN(options.save_interval_bytes, ParseByteSize(save_every));
+  }
   if (!keep_columns.empty()) {
     OCTAVO_RETURN_IF_ERROR(CheckNotInput(output, keep_columns));
     OCTAVO_ASSIGN_OR_RETURN(options.keep_columns, ReadTextFile(keep_columns));
@@ -131,9 +151,15 @@ Status ConvertCommand::Run() {
   return dry_run ? RunDry() : RunConversion();
 }
 
+constexpr size_t kMaxWarnings = 20;
+
 void PrintWarnings(const std::vector<std::string>& warnings, bool quiet) {
   if (quiet) return;
-  for (const std::string& warning : warnings) PrintWarning(warning);
+  const size_t shown = std::min(warnings.size(), kMaxWarnings);
+  for (size_t i = 0; i < shown; ++i) PrintWarning(warnings[i]);
+  if (shown < warnings.size()) {
+    PrintWarning(Plural(warnings.size() - shown, "further warning") + " (--json lists all)");
+  }
 }
 
 Status ConvertCommand::RunDry() {
@@ -156,10 +182,11 @@ Status ConvertCommand::RunConversion() {
   }();
   if (!report.ok()) return ForceHint(report.status());
   PrintWarnings(report->warnings, progress.quiet);
+  const std::string written = output.substr(0, output.rfind('/') + 1) + report->files.front();
   if (json) {
-    Print(ToText(ReportJson(output, *report)));
+    Print(ToText(ReportJson(written, *report)));
   } else if (!progress.quiet) {
-    Print(ReportText(output, *report, explain));
+    Print(ReportText(written, *report, explain));
   }
   return Status();
 }

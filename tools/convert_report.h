@@ -8,7 +8,8 @@
 
 namespace octavo::tools {
 
-// Modules that differ only in numbers share a line, unless `explain` asks for every one.
+// Modules that differ only in numbers share a line; `explain` shows each, or in large models which
+// numbers share it (Detail::kExplained).
 std::string PlanText(const std::string& source, const quant::Plan& plan, bool explain);
 Json PlanJson(const quant::Plan& plan);
 

@@ -65,7 +65,8 @@ Status InspectCommand::PrintModule(const format::Reader& reader) const {
   const ModelFacts facts = FactsOf(reader);
   const auto module_idx = static_cast<size_t>(found - reader.manifest().modules.data());
   const uint64_t kept = facts.module_kept_columns[module_idx];
-  Print(json ? ToText(ModuleJson(*found, kept)) : ModuleText(reader, *found, kept));
+  Print(json ? ToText(ModuleJson(*found, kept, facts.module_bytes[module_idx]))
+             : ModuleText(reader, *found, kept));
   return Status();
 }
 

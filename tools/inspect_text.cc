@@ -76,13 +76,14 @@ std::string SummaryText(const format::Reader& reader) {
   return HeadLine(reader) + "\n" + "architecture  " + DescribeArchitecture(manifest.source) + "\n" +
          "quantization  " + DescribeQuantization(manifest.quantization) + "\n" +
          SizeLines(facts, reader.total_bytes()) + "converter     " + Escaped(manifest.converter) +
-         "\n" + ModuleTables(LinesOf(manifest), false) + WorstModules(manifest, kWorstModules) +
-         KeptColumnsTable(manifest, facts) + SourceFiles(manifest) + Assets(manifest) +
-         Shards(manifest);
+         "\n" + ModuleTables(LinesOf(manifest, facts), Detail::kGrouped) +
+         WorstModulesTable(manifest, kWorstModules) + KeptColumnsTable(manifest, facts) +
+         SourceFiles(manifest) + Assets(manifest) + Shards(manifest);
 }
 
 std::string ModulesText(const format::Reader& reader) {
-  return HeadLine(reader) + ModuleTables(LinesOf(reader.manifest()), true);
+  return HeadLine(reader) +
+         ModuleTables(LinesOf(reader.manifest(), FactsOf(reader.manifest())), Detail::kEach);
 }
 
 std::string TensorsText(const format::Reader& reader) {
@@ -103,7 +104,7 @@ std::string ModuleText(const format::Reader& reader, const format::Module& modul
                        uint64_t kept_columns) {
   Table table("ll");
   table.AddRow({"kind", std::string(format::Name(module.kind))});
-  if (const std::string features = Features(LineOf(module)); !features.empty()) {
+  if (const std::string features = Features(LineOf(module, 0)); !features.empty()) {
     table.AddRow({"in -> out", features});
   }
   table.AddRow({"stored as", module.quantized ? "int8" : "it was"});

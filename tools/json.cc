@@ -52,7 +52,7 @@ Json QuantizationJson(const format::Quantization& quantization) {
           {"activations_via_fp16", quantization.activations_via_fp16}};
 }
 
-Json ModuleJson(const format::Module& module, uint64_t kept_columns) {
+Json ModuleJson(const format::Module& module, uint64_t kept_columns, uint64_t bytes) {
   Json json = {{"name", module.name},
                {"kind", format::Name(module.kind)},
                {"in_features", module.in_features},
@@ -67,6 +67,7 @@ Json ModuleJson(const format::Module& module, uint64_t kept_columns) {
                {"weight", OrNull(module.weight)},
                {"bias", OrNull(module.bias)},
                {"tensors", TensorsOf(module)},
+               {"stored_bytes", bytes},
                {"kept_columns", kept_columns},
                {"snr_db", nullptr}};
   if (module.source_dtype) json["source_dtype"] = DTypeName(*module.source_dtype);
@@ -84,12 +85,13 @@ Json ModuleJson(const format::Module& module, uint64_t kept_columns) {
 Json ModulesJson(const format::Manifest& manifest, const ModelFacts& facts) {
   Json modules = Json::array();
   for (size_t i = 0; i < manifest.modules.size(); ++i) {
-    modules.push_back(ModuleJson(manifest.modules[i], facts.module_kept_columns[i]));
+    modules.push_back(
+        ModuleJson(manifest.modules[i], facts.module_kept_columns[i], facts.module_bytes[i]));
   }
   return modules;
 }
 
-Json DecisionJson(const quant::Decision& decision) {
+Json DecisionJson(const quant::Decision& decision, uint64_t bytes) {
   return {{"name", decision.module},
           {"kind", format::Name(decision.kind)},
           {"in_features", decision.in_features},
@@ -99,7 +101,8 @@ Json DecisionJson(const quant::Decision& decision) {
           {"reason", decision.reason},
           {"source_tensor", OrNull(decision.weight)},
           {"transposed", decision.transposed},
-          {"tied_to", OrNull(decision.tied_to)}};
+          {"tied_to", OrNull(decision.tied_to)},
+          {"stored_bytes", bytes}};
 }
 
 Json TensorJson(const format::TensorEntry& tensor) {
@@ -112,6 +115,23 @@ Json TensorJson(const format::TensorEntry& tensor) {
           {"chunks", tensor.xxh3.size()},
           {"shard", tensor.shard},
           {"offset", tensor.offset}};
+}
+
+Json GroupsJson(std::span<const ModuleGroup> groups) {
+  Json array = Json::array();
+  for (const ModuleGroup& group : groups) {
+    array.push_back({{"pattern", group.pattern},
+                     {"numbers", OrNull(group.numbers)},
+                     {"modules", group.count},
+                     {"in_features", group.first.in_features},
+                     {"out_features", group.first.out_features},
+                     {"experts", group.first.experts},
+                     {"quantized", group.first.quantized},
+                     {"reason", group.first.reason},
+                     {"stored_bytes", group.bytes},
+                     {"worst_snr_db", OrNull(group.worst_snr_db)}});
+  }
+  return array;
 }
 
 Json SummaryJson(const ModelFacts& facts, uint64_t bytes_file) {

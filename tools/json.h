@@ -3,11 +3,13 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 
 #include "octavo/manifest.h"
 #include "octavo/policy.h"
 #include "tools/model_facts.h"
+#include "tools/module_groups.h"
 
 namespace octavo::tools {
 
@@ -15,9 +17,11 @@ using Json = nlohmann::ordered_json;
 
 Json SourceJson(const format::Source& source);
 Json QuantizationJson(const format::Quantization& quantization);
-Json ModuleJson(const format::Module& module, uint64_t kept_columns);
+// `bytes`: of its tensors in the file.
+Json ModuleJson(const format::Module& module, uint64_t kept_columns, uint64_t bytes);
 Json ModulesJson(const format::Manifest& manifest, const ModelFacts& facts);
-Json DecisionJson(const quant::Decision& decision);
+Json DecisionJson(const quant::Decision& decision, uint64_t bytes);
+Json GroupsJson(std::span<const ModuleGroup> groups);
 Json TensorJson(const format::TensorEntry& tensor);
 Json SummaryJson(const ModelFacts& facts, uint64_t bytes_file);
 

@@ -1,6 +1,7 @@
 #include "tools/model_facts.h"
 
 #include <algorithm>
+#include <span>
 #include <string_view>
 #include <unordered_map>
 
@@ -18,16 +19,21 @@ std::vector<std::string_view> WeightTensors(const format::Module& module) {
   return names;
 }
 
-void AddQuantized(const FindTensor& find, const format::Module& module, ModelFacts* facts) {
+uint64_t StoredBytes(const FindTensor& find, std::span<const std::string_view> names) {
+  uint64_t bytes = 0;
+  for (const std::string_view name : names) {
+    if (name.empty()) continue;
+    if (const format::TensorEntry* tensor = find(name)) bytes += tensor->bytes;
+  }
+  return bytes;
+}
+
+void AddQuantized(const format::Module& module, uint64_t weight_bytes, ModelFacts* facts) {
   ++facts->quantized_modules;
   const uint64_t matrices = std::max<uint64_t>(module.experts, 1);
   facts->bytes_quantized_source += matrices * module.in_features * module.out_features *
                                    DTypeBytes(module.source_dtype.value_or(DType::kF16));
-  for (const std::string_view name : WeightTensors(module)) {
-    if (name.empty()) continue;
-    if (const format::TensorEntry* tensor = find(name))
-      facts->bytes_quantized_file += tensor->bytes;
-  }
+  facts->bytes_quantized_file += weight_bytes;
 }
 
 }  // namespace
@@ -45,8 +51,14 @@ ModelFacts FactsOf(const format::Manifest& manifest, const FindTensor& find) {
   ModelFacts facts;
   for (const format::SourceFile& file : manifest.source.files) facts.bytes_source += file.bytes;
   for (const format::Module& module : manifest.modules) {
+    // A tied module's weight is another's.
+    const uint64_t weight_bytes =
+        module.tied_to.empty() ? StoredBytes(find, WeightTensors(module)) : 0;
+    std::vector<std::string_view> others(module.tensors.begin(), module.tensors.end());
+    others.push_back(module.bias);
+    facts.module_bytes.push_back(weight_bytes + StoredBytes(find, others));
     if (module.quantized) {
-      AddQuantized(find, module, &facts);
+      AddQuantized(module, weight_bytes, &facts);
     } else {
       ++facts.skipped_modules;
     }

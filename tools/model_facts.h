@@ -19,7 +19,9 @@ struct ModelFacts {
   uint64_t bytes_quantized_source = 0;  // the quantized weights, as they were
   uint64_t bytes_quantized_file = 0;  // and what stands for them: codes, scales, sums, kept columns
   uint64_t kept_columns = 0;
-  std::vector<uint64_t> module_kept_columns;  // for each module
+  // For each module.
+  std::vector<uint64_t> module_kept_columns;
+  std::vector<uint64_t> module_bytes;  // of its tensors in the file; a tied weight is another's
 };
 // Tensors are looked up by `find`, null for an unknown name.
 using FindTensor = std::function<const format::TensorEntry*(std::string_view name)>;

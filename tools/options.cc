@@ -92,6 +92,25 @@ void AddDevice(CLI::App& app, std::string* name) {
       ->option_text("cpu|cuda|cuda:N");
 }
 
+std::optional<quant::PartOfMany> ParsePartOfMany(std::string_view text) {
+  quant::PartOfMany part;
+  const char* end = text.data() + text.size();
+  const auto [slash, first] = std::from_chars(text.data(), end, part.index);
+  if (first != std::errc() || slash == end || *slash != '/') return std::nullopt;
+  const auto [parsed, second] = std::from_chars(slash + 1, end, part.count);
+  if (second != std::errc() || parsed != end) return std::nullopt;
+  if (part.index == 0 || part.index > part.count || part.count > 99'999) return std::nullopt;
+  return part;
+}
+
+CLI::Validator PartOfMany() {
+  const auto check = [](const std::string& text) {
+    if (ParsePartOfMany(text)) return std::string();
+    return "\"" + text + "\" is not I/N with I from 1 to N";
+  };
+  return CLI::Validator(check, "", "part");
+}
+
 std::optional<Device> DeviceFromName(std::string_view name) {
   if (name == "cpu") return kCpuDevice;
   if (name == "cuda") return Device{DeviceType::kCuda, 0};

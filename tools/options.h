@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "octavo/convert.h"
 #include "octavo/device.h"
 #include "octavo/manifest.h"
 #include "octavo/result.h"
@@ -57,6 +58,9 @@ Status ForceHint(const Status& status);
 CLI::Validator NonNegativeNumber();
 // A number in (0, 1].
 CLI::Validator Share();
+// "2/3": part 2 of 3; nothing for anything else.
+std::optional<quant::PartOfMany> ParsePartOfMany(std::string_view text);
+CLI::Validator PartOfMany();
 // What ParseByteSize takes.
 CLI::Validator ByteSize();
 

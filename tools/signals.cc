@@ -1,6 +1,7 @@
 #include "tools/signals.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
 
@@ -11,6 +12,13 @@ std::atomic<bool> cancelled{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
 
 void OnSignal(int /*signal*/) { cancelled.store(true); }
+
+void OnBusError(int /*signal*/) {
+  constexpr char kMessage[] =
+      "octavo: a file shrank while it was read, or its disk failed (SIGBUS)\n";
+  if (write(STDERR_FILENO, kMessage, sizeof(kMessage) - 1) < 0) _exit(1);
+  _exit(1);
+}
 
 }  // namespace
 
@@ -24,6 +32,13 @@ void CancelOnSignals() {
     sigemptyset(&action.sa_mask);
     sigaction(signal, &action, nullptr);
   }
+}
+
+void ExplainBusErrors() {
+  struct sigaction action = {};
+  action.sa_handler = OnBusError;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGBUS, &action, nullptr);
 }
 
 bool Cancelled() { return cancelled.load(); }

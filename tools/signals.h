@@ -10,6 +10,9 @@ void CancelOnSignals();
 // True once a signal came.
 bool Cancelled();
 
+// A mapped file that somebody shortens ends the process with a message and exit code 1 where it is read beyond its end.
+void ExplainBusErrors();
+
 // A write to a pipe that nobody reads, or beyond the limit on a file's size, fails with an error
 // (EPIPE, EFBIG) instead of ending the process.
 void FailWritesWithErrors();

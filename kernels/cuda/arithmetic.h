@@ -21,13 +21,11 @@ OCTAVO_DEVICE float BitsFloat(uint32_t bits) {
   return value;
 }
 
-// Section 3. How a row's values become codes: clamp(rne(x * inverse_step) + zero_point, low, high).
+// Section 3. How a row's values become codes: rne(x * inverse_step) + zero_point, clamped.
 struct RowGrid {
   float inverse_step = 0;
   float scale = 0;  // s
   int32_t zero_point = 0;
-  int32_t low = 0;
-  int32_t high = 0;
 };
 
 // lo = min(0, smallest), hi = max(0, largest) of the row's range.
@@ -38,8 +36,6 @@ OCTAVO_DEVICE RowGrid MakeRowGrid(float lo, float hi, bool symmetric) {
     if (absmax < 127.0f * 0x1p-126f) return grid;  // every code is 0
     grid.inverse_step = MulRn(127.0f, DivRn(1.0f, absmax));
     grid.scale = DivRn(absmax, 127.0f);
-    grid.low = -127;
-    grid.high = 127;
     return grid;
   }
   float range = SubRn(hi, lo);
@@ -52,7 +48,6 @@ OCTAVO_DEVICE RowGrid MakeRowGrid(float lo, float hi, bool symmetric) {
   grid.inverse_step = DivRn(levels, range);
   grid.scale = DivRn(range, levels);
   grid.zero_point = RoundToInt(MulRn(-lo, grid.inverse_step));
-  grid.high = 255;
   return grid;
 }
 

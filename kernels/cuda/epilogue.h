@@ -168,14 +168,14 @@ OCTAVO_DEVICE void TransposeQuad(uint32_t (&word)[4]) {
 template <bool kHalf, int kGroups>
 OCTAVO_DEVICE void StoreOctets(const ProductOperands& o, int32_t row, int32_t first_col,
                                const float (&value)[kGroups][4]) {
-  static_assert(kGroups % 4 == 0);
+  constexpr int kFours = kGroups / 4 * 4;
   const int32_t col = first_col + 8 * (LaneIdx() % 4);
   uint16_t* const y = static_cast<uint16_t*>(o.y) + row * o.y_stride + col;
   OCTAVO_UNROLL
   for (int r = 0; r < 2; ++r) {
     const bool has_row = row + 8 * r < o.tokens;
     OCTAVO_UNROLL
-    for (int group = 0; group < kGroups; group += 4) {
+    for (int group = 0; group < kFours; group += 4) {
       Vec16 packed;
       OCTAVO_UNROLL
       for (int i = 0; i < 4; ++i) {
@@ -186,6 +186,16 @@ OCTAVO_DEVICE void StoreOctets(const ProductOperands& o, int32_t row, int32_t fi
       TransposeQuad(packed.x);
       if (has_row && col + 8 * group < o.out_features)
         Store16(y + 8 * r * o.y_stride + 8 * group, packed);
+    }
+    // What is left of four groups.
+    OCTAVO_UNROLL
+    for (int group = kFours; group < kGroups; ++group) {
+      const float(&v)[4] = value[group];
+      const int32_t pair = first_col + 8 * group + 2 * (LaneIdx() % 4);
+      if (!has_row || pair >= o.out_features) continue;
+      uint16_t* const target = static_cast<uint16_t*>(o.y) + (row + 8 * r) * o.y_stride + pair;
+      *reinterpret_cast<uint32_t*>(target) =
+          kHalf ? PackHalf2(v[2 * r], v[2 * r + 1]) : PackBFloat162(v[2 * r], v[2 * r + 1]);
     }
   }
 }

@@ -12,8 +12,8 @@
 // token the same operations as in every other kernel. The codes of the first outlier columns are
 // picked from the weights as these pass by.
 //
-// QuantizeFewTokensKernel quantizes very few rows by itself, in every block, while its first
-// weights come: one kernel for a whole forward pass.
+// QuantizeFewTokensKernel quantizes one row by itself, in every block, while its first weights
+// come: one kernel for a whole forward pass.
 #include "kernels/cuda/arithmetic.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/products.h"
@@ -443,15 +443,17 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kRingThreads, 1)
 
 // ---- With the quantization inside ---------------------------------------------------------------
 
-// Up to here it is faster than a kernel of its own for the quantization; every block does it again.
-constexpr int32_t kMaxQuantizedRows = 1;
+// One row of up to so many columns: every block does it again, and that is still faster than a
+// kernel of its own.
 constexpr int32_t kMaxQuantizedColumns = 8192;
+constexpr int kQuantizedHeld = 4;  // octets of a thread
+static_assert(8 * kThreads * kQuantizedHeld >= kMaxQuantizedColumns);
 
-// Where a block keeps its own quantized activations, behind Shared.
+// Where a block keeps its own quantized row, behind Shared.
 struct alignas(16) OwnActivations {
-  float scale[kMaxQuantizedRows];
-  int32_t zero_point[kMaxQuantizedRows];
-  int32_t code_sum[kMaxQuantizedRows];
+  float scale;
+  int32_t zero_point;
+  int32_t code_sum;
   int32_t num_outlier_columns;
   float scratch[kTeamScratchBytes / 4];
 };
@@ -459,8 +461,8 @@ static_assert(sizeof(Shared) % 16 == 0);
 
 // OwnActivations, and behind it the mask [part_bytes], the codes, the list of outlier columns.
 int64_t QuantizedBytes(const Encoding& e) {
-  return static_cast<int64_t>(sizeof(OwnActivations)) + e.part_bytes +
-         int64_t{e.rows.tokens} * e.code_stride + 4 * int64_t{e.rows.in_features};
+  return static_cast<int64_t>(sizeof(OwnActivations)) + e.part_bytes + e.code_stride +
+         4 * int64_t{e.rows.in_features};
 }
 
 template <class Type, bool kSigned>
@@ -476,17 +478,18 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kRingThreads, 1)
   OwnActivations& own = *reinterpret_cast<OwnActivations*>(&shared + 1);
   uint8_t* const mask = reinterpret_cast<uint8_t*>(&own + 1);
   e.codes = mask + e.part_bytes;
-  e.scale = own.scale;
-  e.zero_point = own.zero_point;
-  e.code_sum = own.code_sum;
-  e.outlier_columns = reinterpret_cast<int32_t*>(e.codes + e.rows.tokens * e.code_stride);
+  e.scale = &own.scale;
+  e.zero_point = &own.zero_point;
+  e.code_sum = &own.code_sum;
+  e.outlier_columns = reinterpret_cast<int32_t*>(e.codes + e.code_stride);
   e.num_outlier_columns = &own.num_outlier_columns;
   WaitForPreviousKernel();
-  FindInRows<Type, false>(e, mask, kThreads);
+  const Team team = Team::Make(kWarps, warp, own.scratch);
+  RowEncoder<Type, false, kQuantizedHeld> encoder{e, team, mask, {}};
+  encoder.Load(0, true);
+  encoder.MarkOutliers(mask);
   SyncMultiplying();
-  const Team team = Team::Make(e.row_warps, warp, own.scratch);
-  const int32_t row = team.index();
-  RowEncoder<Type, false>{e, team, mask}.Run(row, row < e.rows.tokens);
+  encoder.Run(0, true);
   if (warp == kWarps - 1) ListOutlierColumns(e, mask);
   SyncMultiplying();
 
@@ -564,18 +567,15 @@ CudaStatus LaunchFewTokens(const ProductOperands& o, const DeviceTraits& device,
 
 bool FewTokensCanQuantize(const QuantizeCall& call, const DeviceTraits& device) {
   const Encoding e = EncodingOf(call);
-  return HasTma(device) && call.x.tokens <= kMaxQuantizedRows && call.x.in_features > 0 &&
-         e.rows.aligned && !call.options.via_fp16 &&
-         call.options.range_over == kernels::RangeOver::kRow &&
+  return HasTma(device) && call.x.tokens == 1 && call.x.in_features > 0 && e.rows.aligned &&
+         !call.options.via_fp16 && call.options.range_over == kernels::RangeOver::kRow &&
          e.rows.in_features <= kMaxQuantizedColumns &&
          RingBytes(kWarps, QuantizedBytes(e)) <= device.shared_bytes_per_block;
 }
 
 CudaStatus LaunchQuantizeFewTokens(const QuantizeCall& call, const ProductOperands& o,
                                    const DeviceTraits& device, void* stream) {
-  Encoding e = EncodingOf(call);
-  static_assert(kMaxQuantizedRows == 1);  // every warp has the same row
-  e.row_warps = kWarps;
+  const Encoding e = EncodingOf(call);
   TensorMap map;
   int stages = 0;
   OCTAVO_RETURN_IF_FAILED(MakeWeightMap(o, &map));

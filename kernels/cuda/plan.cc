@@ -11,6 +11,14 @@ constexpr int32_t kMaxDepthSymmetric = 132104;
 constexpr int32_t kMaxDepthAsymmetric = 65793;
 constexpr int32_t kMaxDepthZeropoint = 33025;
 
+// Above it tiles are faster than the kernel for few tokens, where there is wgmma and X has 16 bits.
+constexpr int32_t kMaxFewBesideWgmma = 8;
+
+int32_t MaxFewTokens(const DeviceTraits& device, const ProductOperands& o) {
+  const bool tiles = device.has_wgmma && o.x_type != ElementType::kFloat32;
+  return tiles ? kMaxFewBesideWgmma : kMaxFewTokens;
+}
+
 bool IsDeep(const ProductOperands& o) {
   if (o.w_zero_point != nullptr) return o.in_features > kMaxDepthZeropoint;
   return o.in_features > (o.symmetric ? kMaxDepthSymmetric : kMaxDepthAsymmetric);
@@ -26,19 +34,21 @@ struct KnownTile {
   double once;
 };
 constexpr KnownTile kTiles[] = {
-    {{256, 2}, "wgmma_128x256_2x1", 0.595, 5.1},
-    {{256, 1}, "wgmma_128x256", 0.606, 5.1},
-    {{128, 1}, "wgmma_128x128", 0.338, 5.7},
-    {{64, 1}, "wgmma_128x64", 0.264, 4.5},
+    {{256, 2, 1}, "wgmma_128x256_2x1", 0.575, 5.5}, {{256, 1, 1}, "wgmma_128x256", 0.584, 5.5},
+    {{224, 1, 1}, "wgmma_128x224", 0.520, 5.2},     {{192, 1, 1}, "wgmma_128x192", 0.455, 4.8},
+    {{160, 1, 1}, "wgmma_128x160", 0.385, 4.7},     {{128, 1, 1}, "wgmma_128x128", 0.320, 5.0},
+    {{96, 1, 1}, "wgmma_128x96", 0.250, 4.2},       {{64, 1, 1}, "wgmma_128x64", 0.235, 4.1},
+    {{128, 1, 2}, "wgmma_128x128_k2", 0.385, 6.8},  {{64, 1, 2}, "wgmma_128x64_k2", 0.250, 5.8},
 };
 
 double Microseconds(const ProductOperands& o, const KnownTile& known, int32_t multiprocessors) {
-  const int32_t cluster = known.tile.cluster;
-  const int64_t row_groups = (int64_t{o.tokens} - 1) / (128 * cluster) + 1;
-  const int64_t col_tiles = (int64_t{o.out_features} - 1) / known.tile.tile_cols + 1;
-  const int64_t at_once = std::max(1, multiprocessors / cluster);
+  const WgmmaTile& tile = known.tile;
+  const int64_t row_groups = (int64_t{o.tokens} - 1) / (128 * tile.cluster) + 1;
+  const int64_t col_tiles = (int64_t{o.out_features} - 1) / tile.tile_cols + 1;
+  const int64_t at_once = std::max(1, multiprocessors / (tile.cluster * tile.splits));
   const int64_t rounds = (row_groups * col_tiles - 1) / at_once + 1;
-  return static_cast<double>(rounds) * (o.code_stride / 128.0 * known.step + known.once);
+  const int64_t steps = (o.code_stride / 128 - 1) / tile.splits + 1;
+  return static_cast<double>(rounds) * (static_cast<double>(steps) * known.step + known.once);
 }
 
 const KnownTile& BestTile(const ProductOperands& o, int32_t multiprocessors) {
@@ -54,7 +64,7 @@ ProductPlan PlanProduct(const DeviceTraits& device, const ProductOperands& o) {
   ProductPlan plan;
   if (IsDeep(o)) {
     plan.kernel = ProductKernel::kDeepRows;
-  } else if (o.tokens <= kMaxFewTokens) {
+  } else if (o.tokens <= MaxFewTokens(device, o)) {
     plan.kernel = ProductKernel::kFewTokens;
   } else if (device.has_wgmma && o.in_features > 0) {  // TMA has no empty matrices
     plan.kernel = ProductKernel::kWgmma;
@@ -75,7 +85,8 @@ const char* ProductPlanName(const ProductPlan& plan) {
       break;
   }
   for (const KnownTile& known : kTiles) {
-    if (known.tile.tile_cols == plan.tile.tile_cols && known.tile.cluster == plan.tile.cluster)
+    if (known.tile.tile_cols == plan.tile.tile_cols && known.tile.cluster == plan.tile.cluster &&
+        known.tile.splits == plan.tile.splits)
       return known.name;
   }
   return "wgmma";

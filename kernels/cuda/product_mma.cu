@@ -122,7 +122,7 @@ struct Tile {
       if (i == plan.outlier_chunks)
         for_fragments([&](int f) { ScaleByColumn(columns, warp_col, value[f]); });
       const SideChunk chunk = plan.at(i);
-      FillChunk(o, chunk, first_row, first_col, side, ThreadIdx(), kThreads);
+      FillChunk<kThreads>(o, chunk, first_row, first_col, side, ThreadIdx());
       BlockSync();
       for_fragments([&](int f) {
         AddChunk(side, o.by_entry, chunk.half, warp_row + 16 * f, warp_col, value[f]);

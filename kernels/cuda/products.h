@@ -26,10 +26,12 @@ CudaStatus LaunchQuantizeFewTokens(const QuantizeCall& call, const ProductOperan
 CudaStatus LaunchProductMma(const ProductOperands& o, void* stream);
 
 // Any number of tokens, by wgmma: devices with DeviceTraits::has_wgmma. A block's tile has 128
-// tokens and tile_cols output features; two blocks below each other may share the weights.
+// tokens and tile_cols output features. Two blocks below each other may share the weights, or two
+// may share one tile of 64 or 128, each with a half of k.
 struct WgmmaTile {
-  int32_t tile_cols = 256;  // 64, 128 or 256
-  int32_t cluster = 1;      // blocks that share: 1 or 2
+  int32_t tile_cols = 256;  // a multiple of 32 from 64 to 256
+  int32_t cluster = 1;      // blocks that share weights: 1 or 2
+  int32_t splits = 1;       // blocks that share a tile: 1, or 2 where cluster is 1
 };
 CudaStatus LaunchProductWgmma(const ProductOperands& o, const WgmmaTile& tile, void* stream);
 

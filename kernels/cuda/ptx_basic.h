@@ -47,6 +47,26 @@ template <class T>
 OCTAVO_DEVICE T ShuffleXor(T value, int mask) {
   return __shfl_xor_sync(0xffffffffu, value, mask);
 }
+// Over the warp, to all lanes.
+OCTAVO_DEVICE uint32_t WarpMax(uint32_t value) {
+#if __CUDA_ARCH__ >= 800
+  return __reduce_max_sync(0xffffffffu, value);
+#else
+  for (int mask = 16; mask > 0; mask /= 2) {
+    const uint32_t other = ShuffleXor(value, mask);
+    if (other > value) value = other;
+  }
+  return value;
+#endif
+}
+OCTAVO_DEVICE int32_t WarpSum(int32_t value) {
+#if __CUDA_ARCH__ >= 800
+  return __reduce_add_sync(0xffffffffu, value);
+#else
+  for (int mask = 16; mask > 0; mask /= 2) value += ShuffleXor(value, mask);
+  return value;
+#endif
+}
 OCTAVO_DEVICE uint32_t Ballot(bool bit) { return __ballot_sync(0xffffffffu, bit); }
 OCTAVO_DEVICE int PopCount(uint32_t bits) { return __popc(bits); }
 OCTAVO_DEVICE int PopCount(uint64_t bits) { return __popcll(bits); }
@@ -108,12 +128,31 @@ OCTAVO_DEVICE void CpAsyncWait() {
 #endif
 }
 
-// Bytes and halves of words. PickBytes takes four of the eight bytes of low (0 to 3) and high (4 to
-// 7), those that the selector's hexadecimal digits name, the last digit for the lowest byte.
-OCTAVO_DEVICE uint32_t PickBytes(uint32_t low, uint32_t high, uint32_t selector) {
-  return __byte_perm(low, high, selector);
+// Bytes and halves of words.
+//
+// Four int32 to bytes, the first one lowest, each the nearest int8 (kSigned) or uint8.
+template <bool kSigned>
+OCTAVO_DEVICE uint32_t PackSaturated(const int32_t (&value)[4]) {
+  uint32_t packed;
+  if constexpr (kSigned) {
+    asm("{\n"
+        ".reg .b32 upper;\n"
+        "cvt.pack.sat.s8.s32.b32 upper, %4, %3, 0;\n"
+        "cvt.pack.sat.s8.s32.b32 %0, %2, %1, upper;\n"
+        "}"
+        : "=r"(packed)
+        : "r"(value[0]), "r"(value[1]), "r"(value[2]), "r"(value[3]));
+  } else {
+    asm("{\n"
+        ".reg .b32 upper;\n"
+        "cvt.pack.sat.u8.s32.b32 upper, %4, %3, 0;\n"
+        "cvt.pack.sat.u8.s32.b32 %0, %2, %1, upper;\n"
+        "}"
+        : "=r"(packed)
+        : "r"(value[0]), "r"(value[1]), "r"(value[2]), "r"(value[3]));
+  }
+  return packed;
 }
-OCTAVO_DEVICE uint32_t AddBytes(uint32_t a, uint32_t b) { return __vadd4(a, b); }  // modulo 256
 template <bool kSigned>
 OCTAVO_DEVICE int32_t SumBytes(uint32_t bytes, int32_t sum) {
   if constexpr (kSigned) {
@@ -154,29 +193,34 @@ OCTAVO_DEVICE float BFloat16ToFloat(uint16_t bits) {
   return __uint_as_float(static_cast<uint32_t>(bits) << 16);
 }
 // The smaller and the larger of two pairs of 16-bit floats (kHalf: fp16, else bf16), NaN excluded.
-template <bool kHalf>
-OCTAVO_DEVICE uint32_t MinPair(uint32_t a, uint32_t b) {
+template <bool kHalf, bool kSmaller>
+OCTAVO_DEVICE uint32_t PickPair(uint32_t a, uint32_t b) {
 #if __CUDA_ARCH__ >= 800
-  uint32_t least;
-  if constexpr (kHalf) {
-    asm("min.f16x2 %0, %1, %2;" : "=r"(least) : "r"(a), "r"(b));
-  } else {
-    asm("min.bf16x2 %0, %1, %2;" : "=r"(least) : "r"(a), "r"(b));
-  }
-  return least;
+  uint32_t picked;
+  if constexpr (kHalf && kSmaller) asm("min.f16x2 %0, %1, %2;" : "=r"(picked) : "r"(a), "r"(b));
+  if constexpr (kHalf && !kSmaller) asm("max.f16x2 %0, %1, %2;" : "=r"(picked) : "r"(a), "r"(b));
+  if constexpr (!kHalf && kSmaller) asm("min.bf16x2 %0, %1, %2;" : "=r"(picked) : "r"(a), "r"(b));
+  if constexpr (!kHalf && !kSmaller) asm("max.bf16x2 %0, %1, %2;" : "=r"(picked) : "r"(a), "r"(b));
+  return picked;
 #else
   const auto widen = [](uint32_t bits) {
     return kHalf ? HalfToFloat(static_cast<uint16_t>(bits))
                  : BFloat16ToFloat(static_cast<uint16_t>(bits));
   };
-  const uint32_t low = widen(b) < widen(a) ? b : a, high = widen(b >> 16) < widen(a >> 16) ? b : a;
-  return (low & 0xffffu) | (high & 0xffff0000u);
+  const auto pick = [&](uint32_t shift) {
+    const float first = widen(a >> shift), second = widen(b >> shift);
+    return (kSmaller ? second < first : second > first) ? b : a;
+  };
+  return (pick(0) & 0xffffu) | (pick(16) & 0xffff0000u);
 #endif
 }
 template <bool kHalf>
+OCTAVO_DEVICE uint32_t MinPair(uint32_t a, uint32_t b) {
+  return PickPair<kHalf, true>(a, b);
+}
+template <bool kHalf>
 OCTAVO_DEVICE uint32_t MaxPair(uint32_t a, uint32_t b) {
-  constexpr uint32_t kSigns = 0x80008000u;
-  return MinPair<kHalf>(a ^ kSigns, b ^ kSigns) ^ kSigns;
+  return PickPair<kHalf, false>(a, b);
 }
 // Two at once, `low` in the lower half.
 OCTAVO_DEVICE uint32_t PackHalf2(float low, float high) {

@@ -115,6 +115,27 @@ OCTAVO_DEVICE void MbarrierWait(uint64_t* barrier, uint32_t parity) {
 #endif
 }
 
+// In the background, 16 bytes to where `mine` (16-byte aligned) lies in block `cta_rank` of the
+// cluster, counted there by the barrier at the place of `barrier`.
+OCTAVO_DEVICE void StoreCluster16(void* mine, uint32_t cta_rank, const int32_t (&words)[4],
+                                  uint64_t* barrier) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "{\n"
+      ".reg .b32 target, counter;\n"
+      "mapa.shared::cluster.u32 target, %0, %2;\n"
+      "mapa.shared::cluster.u32 counter, %1, %2;\n"
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32"
+      " [target], {%3, %4, %5, %6}, [counter];\n"
+      "}" ::"r"(SharedAddress(mine)),
+      "r"(SharedAddress(barrier)), "r"(cta_rank), "r"(words[0]), "r"(words[1]), "r"(words[2]),
+      "r"(words[3])
+      : "memory");
+#else
+  __trap();
+#endif
+}
+
 // TMA. A tensor map describes a matrix of bytes in global memory and the box that one load brings;
 // launch.h makes it. The box's rows of up to 128 bytes are swizzled: the 16-byte chunk c of a
 // 128-byte line lies at c ^ (line % 8), lines counted from a 1024-byte boundary of shared memory.
@@ -228,17 +249,34 @@ OCTAVO_DEVICE void WgmmaFenceRegisters(int32_t (&d)[kCount]) {
 #define OCTAVO_WGMMA_64(type)                                                                 \
   OCTAVO_WGMMA("64", type, OCTAVO_TEN() "," OCTAVO_TEN(1) "," OCTAVO_TEN(2) ",%30,%31", "32", \
                "33", "34", OCTAVO_D32(0))
+#define OCTAVO_WGMMA_96(type) \
+  OCTAVO_WGMMA("96", type,                                                                \
+               OCTAVO_TEN() "," OCTAVO_TEN(1) "," OCTAVO_TEN(2) "," OCTAVO_TEN(3) ","     \
+               "%40,%41,%42,%43,%44,%45,%46,%47",                                         \
+               "48", "49", "50", OCTAVO_D32(0), OCTAVO_D16(32))
 #define OCTAVO_WGMMA_128(type)                                                                    \
   OCTAVO_WGMMA("128", type,                                                                       \
                OCTAVO_TEN() "," OCTAVO_TEN(1) "," OCTAVO_TEN(2) "," OCTAVO_TEN(3) "," OCTAVO_TEN( \
                    4) "," OCTAVO_TEN(5) ",%60,%61,%62,%63",                                       \
                "64", "65", "66", OCTAVO_D32(0), OCTAVO_D32(32))
+#define OCTAVO_WGMMA_160(type)                                                                    \
+  OCTAVO_WGMMA("160", type,                                                                       \
+               OCTAVO_TEN() "," OCTAVO_TEN(1) "," OCTAVO_TEN(2) "," OCTAVO_TEN(3) "," OCTAVO_TEN( \
+                   4) "," OCTAVO_TEN(5) "," OCTAVO_TEN(6) "," OCTAVO_TEN(7),                      \
+               "80", "81", "82", OCTAVO_D32(0), OCTAVO_D32(32), OCTAVO_D16(64))
 #define OCTAVO_WGMMA_192(type) \
   OCTAVO_WGMMA("192", type,                                                               \
                OCTAVO_TEN() "," OCTAVO_TEN(1) "," OCTAVO_TEN(2) "," OCTAVO_TEN(3) ","     \
                OCTAVO_TEN(4) "," OCTAVO_TEN(5) "," OCTAVO_TEN(6) "," OCTAVO_TEN(7) ","    \
                OCTAVO_TEN(8) ",%90,%91,%92,%93,%94,%95",                                  \
                "96", "97", "98", OCTAVO_D32(0), OCTAVO_D32(32), OCTAVO_D32(64))
+#define OCTAVO_WGMMA_224(type) \
+  OCTAVO_WGMMA("224", type,                                                               \
+               OCTAVO_TEN() "," OCTAVO_TEN(1) "," OCTAVO_TEN(2) "," OCTAVO_TEN(3) ","     \
+               OCTAVO_TEN(4) "," OCTAVO_TEN(5) "," OCTAVO_TEN(6) "," OCTAVO_TEN(7) ","    \
+               OCTAVO_TEN(8) "," OCTAVO_TEN(9) "," OCTAVO_TEN(10) ",%110,%111",           \
+               "112", "113", "114", OCTAVO_D32(0), OCTAVO_D32(32), OCTAVO_D32(64),        \
+               OCTAVO_D16(96))
 #define OCTAVO_WGMMA_256(type) \
   OCTAVO_WGMMA("256", type,                                                               \
                OCTAVO_TEN() "," OCTAVO_TEN(1) "," OCTAVO_TEN(2) "," OCTAVO_TEN(3) ","     \
@@ -254,14 +292,20 @@ OCTAVO_DEVICE void WgmmaFenceRegisters(int32_t (&d)[kCount]) {
 // d[4j+2], d[4j+3] the same of row g + 8.
 template <int kN, bool kSignedA>
 OCTAVO_DEVICE void WgmmaI8(int32_t (&d)[kN / 2], uint64_t a, uint64_t b, bool accumulate) {
-  static_assert(kN == 64 || kN == 128 || kN == 192 || kN == 256);
+  static_assert(kN >= 64 && kN <= 256 && kN % 32 == 0);
 #if OCTAVO_HAS_WGMMA
   if constexpr (kN == 64 && kSignedA) OCTAVO_WGMMA_64("s8");
   if constexpr (kN == 64 && !kSignedA) OCTAVO_WGMMA_64("u8");
+  if constexpr (kN == 96 && kSignedA) OCTAVO_WGMMA_96("s8");
+  if constexpr (kN == 96 && !kSignedA) OCTAVO_WGMMA_96("u8");
   if constexpr (kN == 128 && kSignedA) OCTAVO_WGMMA_128("s8");
   if constexpr (kN == 128 && !kSignedA) OCTAVO_WGMMA_128("u8");
+  if constexpr (kN == 160 && kSignedA) OCTAVO_WGMMA_160("s8");
+  if constexpr (kN == 160 && !kSignedA) OCTAVO_WGMMA_160("u8");
   if constexpr (kN == 192 && kSignedA) OCTAVO_WGMMA_192("s8");
   if constexpr (kN == 192 && !kSignedA) OCTAVO_WGMMA_192("u8");
+  if constexpr (kN == 224 && kSignedA) OCTAVO_WGMMA_224("s8");
+  if constexpr (kN == 224 && !kSignedA) OCTAVO_WGMMA_224("u8");
   if constexpr (kN == 256 && kSignedA) OCTAVO_WGMMA_256("s8");
   if constexpr (kN == 256 && !kSignedA) OCTAVO_WGMMA_256("u8");
 #else
@@ -274,8 +318,11 @@ OCTAVO_DEVICE void WgmmaI8(int32_t (&d)[kN / 2], uint64_t a, uint64_t b, bool ac
 #undef OCTAVO_D32
 #undef OCTAVO_WGMMA
 #undef OCTAVO_WGMMA_64
+#undef OCTAVO_WGMMA_96
 #undef OCTAVO_WGMMA_128
+#undef OCTAVO_WGMMA_160
 #undef OCTAVO_WGMMA_192
+#undef OCTAVO_WGMMA_224
 #undef OCTAVO_WGMMA_256
 
 // Moves the warp group's registers per thread up or down to kRegisters, a multiple of 8. Nothing

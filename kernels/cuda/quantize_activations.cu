@@ -1,8 +1,8 @@
 // Activations to codes: in which columns an outlier entry stands; each row's range; its codes.
 //
-// Many rows take two launches: FindOutliersKernel, then EncodeRowsKernel. X is read from memory
-// once and, where it is larger than the L2 cache, a second time. Few rows take one launch, in which
-// every block searches all of them by itself and encodes one.
+// Many rows take two launches: FindOutliersKernel, then EncodeRowsKernel. Each reads X once; the
+// second one begins before the first one has finished. Few rows take one launch, in which every
+// block searches all of them by itself and encodes one.
 #include <algorithm>
 #include <type_traits>
 
@@ -21,8 +21,13 @@ constexpr int kFindThreads = kFindOctets * kFindGroups;
 constexpr int32_t kMaxParts = 32;
 constexpr int kEncodeWarps = 8;
 constexpr int kEncodeThreads = 32 * kEncodeWarps;
-constexpr int kEncodeBlocks = 4;  // of a multiprocessor
+constexpr int kEncodeBlocks = 3;  // of a multiprocessor
+template <class Type>
+constexpr int kEncodeHeld = !Type::kAligned  ? 2
+                            : kIs16Bit<Type> ? 8
+                                             : 3;  // octets of a thread
 constexpr int kFewWarps = kMaxTeamWarps;
+constexpr int kFewHeld = 2;  // octets of a thread
 // Up to here one launch is the faster one: every block reads all of X.
 constexpr int32_t kMaxFewRows = 16;
 constexpr int64_t kMaxFewElements = 128 << 10;
@@ -53,7 +58,8 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kFindThreads, 1)
 }
 
 // Blocks 0 .. row_blocks - 1 take as many rows at a time as they have teams; one more lists the
-// outlier columns.
+// outlier columns. X is older than the kernel in front, which allowed this one only after it had
+// waited for X: the first rows are loaded at once.
 template <class Type, bool kViaHalf>
 OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, kEncodeBlocks)
     EncodeRowsKernel(Encoding e) {
@@ -62,18 +68,22 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, kEncodeBlocks)
   uint8_t* const shared_mask = SharedMemory() + kTeamScratchBytes;
   const int32_t warp = WarpIdx(), teams = kEncodeWarps / e.row_warps;
   const Team team = Team::Make(e.row_warps, warp, scratch);
+  const uint8_t* const mask = e.shared_mask ? shared_mask : e.parts;
+  const bool lists = BlockX() == e.row_blocks;
+  RowEncoder<Type, kViaHalf, kEncodeHeld<Type>> encoder{e, team, mask, {}};
+  int32_t row = BlockX() * teams + team.index();
+  encoder.Load(row, !lists && row < e.rows.tokens);
   WaitForPreviousKernel();
   if (e.shared_mask) CombineParts(e, shared_mask, kEncodeThreads);
-  const uint8_t* const mask = e.shared_mask ? shared_mask : e.parts;
-  if (BlockX() == e.row_blocks) {
+  if (lists) {
     if (e.step != Step::kRangeOnly && warp == 0) ListOutlierColumns(e, mask);
     return;
   }
-  const RowEncoder<Type, kViaHalf> encoder{e, team, mask};
-  const int64_t stride = int64_t{e.row_blocks} * teams;
-  for (int64_t begin = int64_t{BlockX()} * teams; begin < e.rows.tokens; begin += stride) {
-    const int64_t row = begin + team.index();
-    encoder.Run(static_cast<int32_t>(row), row < e.rows.tokens);
+  for (;;) {
+    encoder.Run(row, row < e.rows.tokens);
+    row += e.row_blocks * teams;
+    if (row - team.index() >= e.rows.tokens) return;
+    encoder.Load(row, row < e.rows.tokens);
   }
 }
 
@@ -86,11 +96,14 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(32 * kFewWarps, 1) QuantizeFewKernel(Enc
   float* const scratch = reinterpret_cast<float*>(SharedMemory());
   uint8_t* const mask = SharedMemory() + kTeamScratchBytes;
   const int32_t warp = WarpIdx();
+  const bool has_row = BlockX() < e.rows.tokens;
+  const Team team = Team::Make(kFewWarps, warp, scratch);
+  RowEncoder<Type, kViaHalf, kFewHeld> encoder{e, team, mask, {}};
+  encoder.Load(BlockX(), has_row);
   FindInRows<Type, kViaHalf>(e, mask, 32 * kFewWarps);
   BlockSync();
-  if (BlockX() < e.rows.tokens) {
-    const Team team = Team::Make(kFewWarps, warp, scratch);
-    RowEncoder<Type, kViaHalf>{e, team, mask}.Run(BlockX(), true);
+  if (has_row) {
+    encoder.Run(BlockX(), true);
   } else if (warp == 0) {
     ListOutlierColumns(e, mask);
   }
@@ -116,15 +129,23 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 1)
 
 // ---- Host ---------------------------------------------------------------------------------------
 
-// Warps for each row: one, which has no one to wait for; more where rows are too few to fill the
-// device.
-int32_t RowWarps(int32_t num_octets, int32_t tokens, int32_t multiprocessors) {
+// Warps for each row: how many make the rounds over the rows cheapest, where as many rows at a time
+// as the device holds are a round. A row that is held only in part counts twice.
+int32_t RowWarps(int32_t num_octets, int32_t held, int32_t tokens, int32_t multiprocessors) {
   const int64_t device_warps = int64_t{kEncodeBlocks} * kEncodeWarps * multiprocessors;
-  int32_t warps = 1;
-  while (warps < kEncodeWarps && 2 * int64_t{tokens} * warps <= device_warps &&
-         num_octets > 32 * warps)
-    warps *= 2;
-  return warps;
+  int32_t best = 1;
+  double least = 0;
+  for (int32_t warps = 1; warps <= kEncodeWarps; warps *= 2) {
+    const int64_t at_once = device_warps / warps;
+    const double rounds = static_cast<double>((tokens - 1) / at_once + 1);
+    const double octets = std::max(1.0, num_octets / (32.0 * warps));  // of a thread
+    const double cost = rounds * (octets * (octets > held ? 1.5 : 1.0) + 2);
+    if (warps == 1 || cost < least) {
+      best = warps;
+      least = cost;
+    }
+  }
+  return best;
 }
 
 Rows RowsOf(const QuantizeCall& call) {
@@ -158,7 +179,6 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
   if (rows.tokens <= kMaxFewRows && int64_t{rows.tokens} * rows.in_features <= kMaxFewElements &&
       e.shared_mask && call.options.range_over == kernels::RangeOver::kRow)
     return RunFew<Type, kViaHalf>(e, stream);
-
   LaunchConfig find;
   find.grid_x = static_cast<uint32_t>((e.part_bytes + kFindOctets - 1) / kFindOctets);
   find.grid_y = static_cast<uint32_t>(e.num_parts);
@@ -169,7 +189,7 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
     OCTAVO_RETURN_IF_FAILED(Launch(find, stream, FindOutliersKernel<Type, kViaHalf>, rows,
                                    call.pieces.parts, e.part_bytes));
   }
-  e.row_warps = RowWarps(e.part_bytes, rows.tokens, call.multiprocessors);
+  e.row_warps = RowWarps(e.part_bytes, kEncodeHeld<Type>, rows.tokens, call.multiprocessors);
   const int32_t teams = kEncodeWarps / e.row_warps;
   e.row_blocks = std::min((rows.tokens + teams - 1) / teams, kEncodeBlocks * call.multiprocessors);
   LaunchConfig config;

@@ -3,7 +3,7 @@
 //
 // Eight neighboring columns, an octet, belong to one thread: one 16-byte load of fp16 or bf16 (two
 // of fp32), one byte of every mask, eight bytes of codes. A row is the work of a team of warps,
-// which keeps it in registers between range and codes.
+// which keeps it in registers between range and codes, unless it is very long.
 #pragma once
 
 #include <cstdint>
@@ -193,7 +193,7 @@ struct Encoding {
   bool symmetric = false;
   bool by_entry = false;         // scope token
   bool range_by_column = false;  // the range leaves out every entry of an outlier column
-  const uint8_t* parts = nullptr;
+  uint8_t* parts = nullptr;
   int32_t num_parts = 0;
   int32_t part_bytes = 0;
   bool shared_mask = false;
@@ -338,28 +338,29 @@ struct Team {
   OCTAVO_DEVICE int32_t index() const { return barrier - 1; }
   OCTAVO_DEVICE void Sync() const { NamedSync(barrier, 32 * warps); }
 
-  // Over the team, whose threads all call it: lo becomes the smallest, hi the largest.
+  // Over the team, whose threads all call it, of lo <= 0 and hi >= 0: lo becomes the smallest, hi
+  // the largest. Bits of numbers from 0 on stand in the order of the numbers.
   OCTAVO_DEVICE void ReduceRange(float* lo, float* hi) const {
-    OCTAVO_UNROLL
-    for (int mask = 16; mask > 0; mask /= 2) {
-      *lo = MinF(*lo, ShuffleXor(*lo, mask));
-      *hi = MaxF(*hi, ShuffleXor(*hi, mask));
+    uint32_t below = WarpMax(FloatBits(SubRn(0.0f, *lo)));
+    uint32_t above = WarpMax(FloatBits(AddRn(*hi, 0.0f)));
+    if (warps > 1) {
+      uint32_t* const words = reinterpret_cast<uint32_t*>(scratch);
+      if (LaneIdx() == 0) {
+        words[2 * warp] = below;
+        words[2 * warp + 1] = above;
+      }
+      Sync();
+      for (int32_t w = first_warp; w < first_warp + warps; ++w) {
+        if (words[2 * w] > below) below = words[2 * w];
+        if (words[2 * w + 1] > above) above = words[2 * w + 1];
+      }
+      Sync();
     }
-    if (warps == 1) return;
-    if (LaneIdx() == 0) {
-      scratch[2 * warp] = *lo;
-      scratch[2 * warp + 1] = *hi;
-    }
-    Sync();
-    for (int32_t w = first_warp; w < first_warp + warps; ++w) {
-      *lo = MinF(*lo, scratch[2 * w]);
-      *hi = MaxF(*hi, scratch[2 * w + 1]);
-    }
-    Sync();
+    *lo = -BitsFloat(below);
+    *hi = BitsFloat(above);
   }
   OCTAVO_DEVICE int32_t ReduceSum(int32_t sum) const {
-    OCTAVO_UNROLL
-    for (int mask = 16; mask > 0; mask /= 2) sum += ShuffleXor(sum, mask);
+    sum = WarpSum(sum);
     if (warps == 1) return sum;
     int32_t* const sums = reinterpret_cast<int32_t*>(scratch);
     if (LaneIdx() == 0) sums[2 * warp] = sum;
@@ -415,26 +416,23 @@ struct alignas(8) EightCodes {
   }
 };
 
-// Section 3: clamp(rne(x * inverse_step) + zero_point, low, high) of eight values. Clamping to
-// integers and rounding may change places; adding 1.5 * 2^23 rounds to nearest even and leaves the
-// integer in the lowest bits.
+// Section 3: clamp(rne(x * inverse_step) + zero_point, low, high) of eight values within the grid's
+// range. Adding 1.5 * 2^23 rounds to nearest even and leaves the integer in the lowest bits. Of
+// symmetric codes none needs clamping: x * inverse_step is below 127.5 in magnitude.
 template <class Type, bool kViaHalf>
-OCTAVO_DEVICE EightCodes EncodeOctet(const Octet<Type>& octet, const RowGrid& grid) {
-  const float low = IntToFloat(grid.low - grid.zero_point);
-  const float high = IntToFloat(grid.high - grid.zero_point);
-  const uint32_t zero_points = static_cast<uint32_t>(grid.zero_point) * 0x01010101u;
+OCTAVO_DEVICE EightCodes EncodeOctet(const Octet<Type>& octet, const RowGrid& grid,
+                                     bool symmetric) {
+  const uint32_t shift = static_cast<uint32_t>(grid.zero_point) - FloatBits(0x1.8p23f);
   EightCodes codes;
   OCTAVO_UNROLL
   for (int i = 0; i < 2; ++i) {
-    uint32_t code[4];
+    int32_t code[4];
     OCTAVO_UNROLL
     for (int j = 0; j < 4; ++j) {
       const float value = MulRn(octet.template SeenAt<kViaHalf>(4 * i + j), grid.inverse_step);
-      code[j] = FloatBits(AddRn(MinF(MaxF(value, low), high), 0x1.8p23f));
+      code[j] = static_cast<int32_t>(FloatBits(AddRn(value, 0x1.8p23f)) + shift);
     }
-    const uint32_t first = PickBytes(code[0], code[1], 0x0040);
-    const uint32_t second = PickBytes(code[2], code[3], 0x0040);
-    codes.words[i] = AddBytes(PickBytes(first, second, 0x5410), zero_points);
+    codes.words[i] = symmetric ? PackSaturated<true>(code) : PackSaturated<false>(code);
   }
   return codes;
 }
@@ -450,21 +448,63 @@ OCTAVO_DEVICE uint32_t OutlierEntries(const Octet<Type>& octet, float threshold)
   return bits;
 }
 
-// Range and codes of a row. `mask`: bit k % 8 of byte k / 8, the outlier columns. has_row: of a
-// team without one, the threads only keep the others company.
-template <class Type, bool kViaHalf>
+// Range and codes of a row, whose octets its team holds in registers from the load on, kHeld for
+// each thread; what does not fit is loaded again for the codes. `mask`: bit k % 8 of byte k / 8,
+// the outlier columns. has_row: of a team without one, the threads only keep the others company.
+template <class Type, bool kViaHalf, int kHeld>
 struct RowEncoder {
   const Encoding& e;
   const Team& team;
   const uint8_t* mask;
+  Octet<Type> held[kHeld];
 
-  // Calls body(index, octet) for this thread's octets, several of whose loads are under way at
-  // once.
+  // Before the mask is known.
+  OCTAVO_DEVICE void Load(int32_t row, bool has_row) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < kHeld; ++i) {
+      held[i] = {};
+      const int32_t index = IndexOf(i);
+      if (has_row && index < e.part_bytes) held[i] = LoadOctet<Type>(e.rows, row, 8 * index);
+    }
+  }
+
+  // Where this row is the only one, and held as a whole: what the mask is. The caller synchronizes.
+  OCTAVO_DEVICE void MarkOutliers(uint8_t* own_mask) const {
+    OCTAVO_UNROLL
+    for (int i = 0; i < kHeld; ++i) {
+      if (IndexOf(i) < e.part_bytes)
+        own_mask[IndexOf(i)] = static_cast<uint8_t>(OwnEntries(held[i]));
+    }
+  }
+
+  OCTAVO_DEVICE void Run(int32_t row, bool has_row) {
+    PlainRange<Type, kViaHalf> range;
+    if (e.step != Step::kEncodeOnly) {
+      range = RangeOf(row, has_row);
+    } else if (has_row) {
+      range.lo = e.range_lo[row];
+      range.hi = e.range_hi[row];
+    }
+    if (e.step != Step::kRangeOnly) {
+      Encode(row, has_row, MakeRowGrid(range.lo, range.hi, e.symmetric));
+    } else if (has_row && team.lane == 0) {
+      e.range_lo[row] = range.lo;
+      e.range_hi[row] = range.hi;
+    }
+  }
+
+  OCTAVO_DEVICE int32_t IndexOf(int i) const { return team.lane + i * 32 * team.warps; }
+
+  // Calls body(index, octet) for this thread's octets: first those that it holds.
   template <class Body>
-  OCTAVO_DEVICE void ForOctets(int32_t row, Body&& body) const {
+  OCTAVO_DEVICE void ForOctets(int32_t row, Body&& body) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < kHeld; ++i) {
+      if (IndexOf(i) < e.part_bytes) body(IndexOf(i), held[i]);
+    }
     constexpr int kInFlight = 4;
     const int32_t threads = 32 * team.warps;
-    for (int32_t first = team.lane; first < e.part_bytes; first += kInFlight * threads) {
+    for (int32_t first = IndexOf(kHeld); first < e.part_bytes; first += kInFlight * threads) {
       Octet<Type> octets[kInFlight] = {};
       OCTAVO_UNROLL
       for (int i = 0; i < kInFlight; ++i) {
@@ -483,11 +523,11 @@ struct RowEncoder {
     return OutlierEntries<Type, kViaHalf>(octet, e.rows.threshold);
   }
 
-  OCTAVO_DEVICE PlainRange<Type, kViaHalf> RangeOf(int32_t row, bool has_row) const {
+  // Clears in an octet what the range leaves out: 0 is in every range.
+  OCTAVO_DEVICE PlainRange<Type, kViaHalf> RangeOf(int32_t row, bool has_row) {
     PlainRange<Type, kViaHalf> range;
     if (has_row) {
       ForOctets(row, [&](int32_t index, Octet<Type>& octet) {
-        // What the range leaves out becomes 0, which every range includes.
         const uint32_t outlier = mask[index], kept = KeptByte(e, index);
         if ((outlier | kept) != 0)
           octet.Clear(kept | (e.range_by_column ? outlier : OwnEntries(octet)));
@@ -499,14 +539,14 @@ struct RowEncoder {
     return range;
   }
 
-  OCTAVO_DEVICE void Encode(int32_t row, bool has_row, const RowGrid& grid) const {
+  OCTAVO_DEVICE void Encode(int32_t row, bool has_row, const RowGrid& grid) {
     int32_t sum = 0;
     if (has_row) {
       ForOctets(row, [&](int32_t index, Octet<Type>& octet) {
         // Entries of G have the code that stands for 0.
         const uint32_t outlier = mask[index], kept = KeptByte(e, index);
         if ((outlier | kept) != 0) octet.Clear(kept | (e.by_entry ? OwnEntries(octet) : outlier));
-        EightCodes codes = EncodeOctet<Type, kViaHalf>(octet, grid);
+        EightCodes codes = EncodeOctet<Type, kViaHalf>(octet, grid, e.symmetric);
         const int32_t exist = e.rows.in_features - 8 * index;
         if (exist < 8) codes.KeepFirst(exist);
         OCTAVO_UNROLL
@@ -522,22 +562,6 @@ struct RowEncoder {
       e.scale[row] = grid.scale;
       e.zero_point[row] = grid.zero_point;
       e.code_sum[row] = sum;
-    }
-  }
-
-  OCTAVO_DEVICE void Run(int32_t row, bool has_row) const {
-    PlainRange<Type, kViaHalf> range;
-    if (e.step != Step::kEncodeOnly) {
-      range = RangeOf(row, has_row);
-    } else if (has_row) {
-      range.lo = e.range_lo[row];
-      range.hi = e.range_hi[row];
-    }
-    if (e.step != Step::kRangeOnly) {
-      Encode(row, has_row, MakeRowGrid(range.lo, range.hi, e.symmetric));
-    } else if (has_row && team.lane == 0) {
-      e.range_lo[row] = range.lo;
-      e.range_hi[row] = range.hi;
     }
   }
 };

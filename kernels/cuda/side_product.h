@@ -47,6 +47,7 @@ struct SideChunk {
   int32_t first = 0;
   int32_t count = 0;  // columns that there are; the others count as 0
   bool half = false;
+  bool single = false;  // one term each: X's own bits, and the codes or the kept weights' bits
   int32_t x_term = 0;
   int32_t w_term = 0;
 };
@@ -69,6 +70,7 @@ struct SidePlan {
     SideChunk chunk;
     chunk.kept = kept;
     chunk.half = terms.half;
+    chunk.single = terms.x_terms * terms.w_terms == 1;
     chunk.first = index / (terms.x_terms * terms.w_terms) * columns;
     const int32_t left = (kept ? num_kept : num_outliers) - chunk.first;
     chunk.count = left < columns ? left : columns;
@@ -189,15 +191,82 @@ OCTAVO_DEVICE void StoreTerms(const float (&value)[8], bool half, int32_t term, 
 OCTAVO_DEVICE bool IsFinite(float value) { return (FloatBits(value) & 0x7f800000u) != 0x7f800000u; }
 
 // Fills a buffer with the chunk of the tile whose first row and output feature are given; `thread`
-// of `threads` threads. The caller synchronizes.
-template <int kRows, int kCols>
+// of kThreads threads. The caller synchronizes.
+//
+// Chunks of single terms: bits are copied, and all loads of a thread are under way at once.
+template <int kThreads, int kRows, int kCols>
+OCTAVO_DEVICE void FillSingleTerms(const ProductOperands& o, const SideChunk& chunk,
+                                   int32_t first_row, int32_t first_col,
+                                   const SideBuffer<kRows, kCols>& buffer, int thread) {
+  constexpr int kRowItems = (kRows - 1) / kThreads + 1, kColItems = (kCols - 1) / kThreads + 1;
+  const auto* const x = static_cast<const uint16_t*>(o.x);
+  const auto* const kept_weight = static_cast<const uint16_t*>(o.kept_weight);
+  for (int offset = 0; offset < kTermColumns; offset += 8) {
+    const SideColumns<8> columns = LoadColumns<8>(o, chunk, offset);
+    uint32_t x_bits[kRowItems][8];
+    int32_t w_bits[kColItems][8];  // codes where not kept
+    OCTAVO_UNROLL
+    for (int item = 0; item < kRowItems; ++item) {
+      const int row = thread + item * kThreads, m = first_row + row;
+      const bool exists = row < kRows && m < o.tokens;
+      OCTAVO_UNROLL
+      for (int i = 0; i < 8; ++i)
+        x_bits[item][i] = exists && i < columns.count ? x[m * o.x_stride + columns.k[i]] : 0;
+    }
+    OCTAVO_UNROLL
+    for (int item = 0; item < kColItems; ++item) {
+      const int col = thread + item * kThreads, n = first_col + col;
+      const bool exists = col < kCols && n < o.out_features;
+      OCTAVO_UNROLL
+      for (int i = 0; i < 8; ++i) {
+        w_bits[item][i] = 0;
+        if (!exists || i >= columns.count) continue;
+        w_bits[item][i] = chunk.kept ? kept_weight[int64_t{columns.first + i} * o.out_features + n]
+                                     : o.w_codes[int64_t{n} * o.code_stride + columns.k[i]];
+      }
+    }
+    OCTAVO_UNROLL
+    for (int item = 0; item < kRowItems; ++item) {
+      const int row = thread + item * kThreads;
+      if (row >= kRows) continue;
+      Vec16 packed;
+      OCTAVO_UNROLL
+      for (int i = 0; i < 4; ++i) packed.x[i] = x_bits[item][2 * i] | x_bits[item][2 * i + 1] << 16;
+      *reinterpret_cast<Vec16*>(buffer.x_terms() + row * kTermColumns + offset) = packed;
+    }
+    OCTAVO_UNROLL
+    for (int item = 0; item < kColItems; ++item) {
+      const int col = thread + item * kThreads;
+      if (col >= kCols) continue;
+      const bool shifted =
+          !chunk.kept && o.w_zero_point != nullptr && first_col + col < o.out_features;
+      const int32_t zero_point = shifted ? o.w_zero_point[first_col + col] : 0;
+      Vec16 packed;
+      OCTAVO_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const int32_t first = w_bits[item][2 * i], second = w_bits[item][2 * i + 1];
+        if (chunk.kept) {
+          packed.x[i] = static_cast<uint32_t>(first) | static_cast<uint32_t>(second) << 16;
+          continue;
+        }
+        const float low = 2 * i < columns.count ? IntToFloat(first - zero_point) : 0.0f;
+        const float high = 2 * i + 1 < columns.count ? IntToFloat(second - zero_point) : 0.0f;
+        packed.x[i] = chunk.half ? PackHalf2(low, high) : PackBFloat162(low, high);
+      }
+      *reinterpret_cast<Vec16*>(buffer.w_terms() + col * kTermColumns + offset) = packed;
+    }
+  }
+}
+
+// Any chunk of terms.
+template <int kThreads, int kRows, int kCols>
 OCTAVO_DEVICE void FillTerms(const ProductOperands& o, const SideChunk& chunk, int32_t first_row,
-                             int32_t first_col, const SideBuffer<kRows, kCols>& buffer, int thread,
-                             int threads) {
+                             int32_t first_col, const SideBuffer<kRows, kCols>& buffer,
+                             int thread) {
   for (int offset = 0; offset < kTermColumns; offset += 8) {
     const SideColumns<8> columns = LoadColumns<8>(o, chunk, offset);
     float value[8];
-    for (int row = thread; row < kRows; row += threads) {
+    for (int row = thread; row < kRows; row += kThreads) {
       LoadSideX(o, columns, first_row + row, value);
       // An infinity meets the whole weight in its first term; the others are 0 where that is exact.
       OCTAVO_UNROLL
@@ -206,7 +275,7 @@ OCTAVO_DEVICE void FillTerms(const ProductOperands& o, const SideChunk& chunk, i
       }
       StoreTerms(value, chunk.half, chunk.x_term, buffer.x_terms() + row * kTermColumns + offset);
     }
-    for (int col = thread; col < kCols; col += threads) {
+    for (int col = thread; col < kCols; col += kThreads) {
       LoadSideW(o, chunk.kept, columns, first_col + col, value);
       StoreTerms(value, chunk.half, chunk.w_term, buffer.w_terms() + col * kTermColumns + offset);
     }
@@ -214,13 +283,13 @@ OCTAVO_DEVICE void FillTerms(const ProductOperands& o, const SideChunk& chunk, i
 }
 
 // Scope token: floats, and which of them are the row's own.
-template <int kRows, int kCols>
+template <int kThreads, int kRows, int kCols>
 OCTAVO_DEVICE void FillEntries(const ProductOperands& o, const SideChunk& chunk, int32_t first_row,
                                int32_t first_col, const SideBuffer<kRows, kCols>& buffer,
-                               int thread, int threads) {
+                               int thread) {
   const SideColumns<kEntryColumns> columns = LoadColumns<kEntryColumns>(o, chunk, 0);
   float value[kEntryColumns];
-  for (int row = thread; row < kRows; row += threads) {
+  for (int row = thread; row < kRows; row += kThreads) {
     LoadSideX(o, columns, first_row + row, value);
     uint32_t own = 0;
     OCTAVO_UNROLL
@@ -231,21 +300,23 @@ OCTAVO_DEVICE void FillEntries(const ProductOperands& o, const SideChunk& chunk,
     }
     buffer.own()[row] = own;
   }
-  for (int col = thread; col < kCols; col += threads) {
+  for (int col = thread; col < kCols; col += kThreads) {
     LoadSideW(o, chunk.kept, columns, first_col + col, value);
     OCTAVO_UNROLL
     for (int i = 0; i < kEntryColumns; ++i) buffer.w_entries()[col * kEntryColumns + i] = value[i];
   }
 }
 
-template <int kRows, int kCols>
+template <int kThreads, int kRows, int kCols>
 OCTAVO_DEVICE void FillChunk(const ProductOperands& o, const SideChunk& chunk, int32_t first_row,
-                             int32_t first_col, const SideBuffer<kRows, kCols>& buffer, int thread,
-                             int threads) {
+                             int32_t first_col, const SideBuffer<kRows, kCols>& buffer,
+                             int thread) {
   if (o.by_entry) {
-    FillEntries(o, chunk, first_row, first_col, buffer, thread, threads);
+    FillEntries<kThreads>(o, chunk, first_row, first_col, buffer, thread);
+  } else if (chunk.single) {
+    FillSingleTerms<kThreads>(o, chunk, first_row, first_col, buffer, thread);
   } else {
-    FillTerms(o, chunk, first_row, first_col, buffer, thread, threads);
+    FillTerms<kThreads>(o, chunk, first_row, first_col, buffer, thread);
   }
 }
 

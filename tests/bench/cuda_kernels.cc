@@ -193,18 +193,23 @@ ProductOperands OperandsInto(const Machine& m, const CudaActivations& q, const C
 }
 
 void BenchTiles(const Machine& m) {
-  const WgmmaTile tiles[] = {{256, 2}, {256, 1}, {128, 2}, {128, 1}, {64, 1}};
-  std::printf("\ntiles: TOPS with 6 outlier columns   ");
-  for (const WgmmaTile& tile : tiles) std::printf("   %3d/%d", tile.tile_cols, tile.cluster);
+  const WgmmaTile tiles[] = {{256, 2, 1}, {256, 1, 1}, {224, 1, 1}, {192, 1, 1}, {160, 1, 1},
+                             {128, 1, 1}, {128, 1, 2}, {96, 1, 1},  {64, 1, 1},  {64, 1, 2}};
+  std::printf("\ntiles: us with 6 outlier columns   ");
+  for (const WgmmaTile& tile : tiles)
+    std::printf(" %3d/%d/%d", tile.tile_cols, tile.cluster, tile.splits);
   std::printf("  mma  (plan)\n");
   for (const Sizes& s :
-       {Sizes{17, 4096, 4096}, {32, 4096, 4096},    {64, 4096, 4096},    {65, 4096, 4096},
-        {128, 4096, 4096},     {256, 4096, 4096},   {512, 4096, 4096},   {1024, 4096, 4096},
-        {2048, 4096, 4096},    {4096, 4096, 4096},  {17, 14336, 4096},   {64, 14336, 4096},
-        {128, 14336, 4096},    {64, 4096, 14336},   {64, 1024, 1024},    {256, 14336, 4096},
-        {512, 14336, 4096},    {1024, 14336, 4096}, {4096, 14336, 4096}, {256, 4096, 14336},
-        {1024, 4096, 14336},   {4096, 4096, 14336}, {256, 1024, 1024},   {2048, 1024, 1024},
-        {2048, 3072, 768},     {4096, 8192, 8192},  {8192, 8192, 8192}}) {
+       {Sizes{17, 4096, 4096}, {64, 4096, 4096},    {128, 4096, 4096},   {256, 4096, 4096},
+        {512, 4096, 4096},     {1024, 4096, 4096},  {4096, 4096, 4096},  {17, 14336, 4096},
+        {128, 14336, 4096},    {64, 4096, 14336},   {128, 4096, 14336},  {256, 4096, 14336},
+        {64, 1024, 1024},      {32, 1024, 4096},    {128, 1024, 4096},   {256, 1024, 4096},
+        {512, 1024, 4096},     {1024, 1024, 4096},  {2048, 1024, 4096},  {128, 5120, 5120},
+        {256, 5120, 5120},     {512, 5120, 5120},   {1024, 5120, 5120},  {128, 5120, 20480},
+        {256, 5120, 20480},    {1024, 5120, 20480}, {256, 4096, 1024},   {2048, 4096, 1024},
+        {256, 20480, 5120},    {512, 20480, 5120},  {256, 12288, 12288}, {256, 14336, 4096},
+        {512, 14336, 4096},    {1024, 14336, 4096}, {1024, 4096, 14336}, {4096, 8192, 8192},
+        {8192, 8192, 8192}}) {
     PlantColumns(m, s.tokens, s.in, 6, 0x4d);
     const CudaActivations q = QuantizeOnce(m, s);
     PlantColumns(m, s.tokens, s.in, 6, 0x3c);
@@ -215,12 +220,12 @@ void BenchTiles(const Machine& m) {
       const double t = Time(m, calls, [&](int i) {
         Check(LaunchProductWgmma(OperandsInto(m, q, LinearOf(m, s, i)), tile, m.stream));
       });
-      std::printf(" %7.0f", work / t);
+      std::printf(" %7.2f", 1e6 * t);
     }
     const double t = Time(m, calls, [&](int i) {
       Check(LaunchProductMma(OperandsInto(m, q, LinearOf(m, s, i)), m.stream));
     });
-    std::printf(" %5.0f  %s\n", work / t, ProductName(0, s.tokens, LinearOf(m, s, 0)));
+    std::printf(" %7.2f  %s\n", 1e6 * t, ProductName(0, s.tokens, LinearOf(m, s, 0)));
     std::fflush(stdout);
   }
 }

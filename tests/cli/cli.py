@@ -13,13 +13,14 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXPECTED = pathlib.Path(__file__).parent / "expected"
 GPT2 = ROOT / "tests/data/models/gpt2-novels-outliers"
 LLAMA = ROOT / "tests/data/models/llama-novels"
 OCTAVO = os.environ.get("OCTAVO", str(ROOT / "build/tools/octavo"))
 # A CUDA library that works on host memory, for machines without a GPU (tests/runtime/fake_cuda); "" in a build without
 # the CUDA backend.
 FAKE_CUDA = os.environ.get("FAKE_CUDA", "")
-VERBS = ["convert", "inspect", "verify", "repack", "forward", "devices", "bench"]
+VERBS = ["convert", "join", "inspect", "verify", "repack", "forward", "devices", "bench"]
 
 
 def environment(**changes):
@@ -77,6 +78,14 @@ class CliTest(unittest.TestCase):
         self.octavo("convert", source, "-o", name, "--quiet", *options)
         return self.dir / name
 
+    def compare(self, name, found):
+        """`found` is the committed text tests/cli/expected/NAME; OCTAVO_UPDATE=1 writes it anew."""
+        path = EXPECTED / name
+        if os.environ.get("OCTAVO_UPDATE"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(found)
+        self.assertEqual(found, path.read_text())
+
     def files(self):
         return sorted(str(p.relative_to(self.dir)) for p in self.dir.rglob("*"))
 
@@ -130,4 +139,26 @@ def write_small_model(folder, weights=None, **config):
         "model.norm.weight": ("F16", (32,), halves([1.0] * 32)),
     })
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", **config}))
+    return folder
+
+
+def write_mixture_of_experts(folder, layers, experts):
+    """A DeepSeek-like folder without data: 9 modules in each layer, and 3 for each expert behind the three first layers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {"model.embed_tokens.weight": ("BF16", (64, 16), None), "model.norm.weight": ("BF16", (16,), None),
+               "lm_head.weight": ("BF16", (64, 16), None)}
+    attention = {"input_layernorm": (16,), "post_attention_layernorm": (16,), "self_attn.q_proj": (16, 16), "self_attn.kv_a_proj_with_mqa": (8, 16),
+                 "self_attn.kv_a_layernorm": (8,), "self_attn.kv_b_proj": (16, 8), "self_attn.o_proj": (16, 16)}
+    for layer in range(layers):
+        shapes = dict(attention)
+        if layer < 3:
+            shapes |= {"mlp.gate_proj": (32, 16), "mlp.up_proj": (32, 16), "mlp.down_proj": (16, 32)}
+        else:
+            shapes["mlp.gate"] = (experts, 16)
+            for expert in range(experts):
+                shapes |= {f"mlp.experts.{expert}.{part}": shape
+                           for part, shape in [("gate_proj", (8, 16)), ("up_proj", (8, 16)), ("down_proj", (16, 8))]}
+        tensors |= {f"model.layers.{layer}.{name}.weight": ("BF16", shape, None) for name, shape in shapes.items()}
+    write_safetensors(folder / "model.safetensors", tensors)
+    (folder / "config.json").write_text(json.dumps({"model_type": "deepseek_v3", "architectures": ["DeepseekV3ForCausalLM"]}))
     return folder

@@ -15,7 +15,7 @@ class Convert(CliTest):
     def test_report_for_people(self):
         result = self.octavo("convert", GPT2, "-o", "model.8vo")
         self.assertEqual(result.err, "")
-        for part in ["model.8vo: written in", "vector-wise int8, threshold 6", "int8: 24 modules",
+        for part in ["model.8vo: written", "vector-wise int8, threshold 6", "int8: 24 modules",
                      "transformer.h.*.attn.c_attn", "worst by weight error", "11.7 MB -> "]:
             self.assertIn(part, result.out)
         self.assertEqual(self.files(), ["model.8vo"])
@@ -97,6 +97,8 @@ class Convert(CliTest):
         self.assertGreater(len(shards["shards"]), 2)
         self.assertEqual(len([f for f in self.files() if f.startswith("shards-")]), len(shards["shards"]))
         for other in [packed, shards]:
+            for module in other["modules"] + plain["modules"]:
+                module.pop("stored_bytes", None)
             self.assertEqual(other["modules"], plain["modules"])
         self.octavo("verify", "packed.8vo", "shards.8vo", "--against", LLAMA)
 

@@ -3,7 +3,7 @@
 import re
 import unittest
 
-from cli import ROOT, VERBS, CliTest
+from cli import GPT2, ROOT, VERBS, CliTest
 
 
 class Docs(CliTest):
@@ -24,9 +24,7 @@ class Docs(CliTest):
             self.assertEqual(table, known, verb)
 
     def test_json_keys_are_documented(self):
-        """Every key that inspect prints stands in the section, as code."""
-        self.converted()
-
+        """Every key that inspect and convert print stands in the sections, as code."""
         def keys(value):
             if isinstance(value, dict):
                 yield from value
@@ -36,8 +34,11 @@ class Docs(CliTest):
                 for inner in value:
                     yield from keys(inner)
 
+        reports = [self.octavo_json("convert", GPT2, "-o", "model.8vo"), self.octavo_json("convert", GPT2, "--dry-run")]
         documented = set(re.findall(r"`([a-z0-9_]+)`", self.sections["inspect"]))
         self.assertEqual(set(keys(self.octavo_json("inspect", "model.8vo"))) - documented, set())
+        documented |= set(re.findall(r"`([a-z0-9_]+)`", self.sections["convert"]))
+        self.assertEqual(set(keys(reports)) - documented, set())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Ctrl-C, SIGTERM and SIGHUP in the middle of a conversion: a message, exit code 1, no trace."""
+"""Ctrl-C, SIGTERM and SIGHUP in the middle of a conversion: a message, exit code 1, no trace where nothing was saved to go on from
+(tests/faults/resume_test.py has the others)."""
 
 import signal
 import subprocess
@@ -21,7 +22,7 @@ class Interrupt(CliTest):
         """Sends the signal once the first line of progress has come."""
         ignore = (lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if nohup else None
         process = subprocess.Popen(
-            [OCTAVO, "convert", "m", "-o", output, "--progress", "--threads", "1", *options],
+            [OCTAVO, "convert", "m", "-o", output, "--progress", "--threads", "1", "--save-every", "1TB", *options],
             cwd=self.dir, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=ignore)
         first = process.stderr.readline()
         process.send_signal(sent)
@@ -48,6 +49,13 @@ class Interrupt(CliTest):
         code, _, err = self.interrupted(signal.SIGINT, "model.8vo", "--max-shard-size", "8MB")
         self.assertEqual(code, 1, err)
         self.assertEqual(self.files(), ["m", "m/model.safetensors"])
+
+    def test_a_bus_error_is_explained(self):
+        code, out, err = self.interrupted(signal.SIGBUS, "model.8vo")
+        self.assertEqual((code, out), (1, b""), err)
+        self.assertIn("octavo: a file shrank while it was read", err)
+        self.octavo("convert", "m", "-o", "model.8vo", "-q")
+        self.assertEqual(self.files(), ["m", "m/model.safetensors", "model.8vo"])
 
     def test_nohup_is_respected(self):
         code, _, err = self.interrupted(signal.SIGHUP, "model.8vo", nohup=True)

@@ -118,14 +118,14 @@ TEST(ReadAhead, TakesAnyOrderAndAnyThread) {
 TEST(WriteBehind, WritesTheSameBytes) {
   const octavo::testing::TempDir dir;
   const UniqueFd fd(open(dir.File("x").c_str(), O_RDWR | O_CREAT, 0600));
-  WriteBehind behind(/*drops_written=*/true);
+  WriteBehind behind;
   std::vector<char> block(1 << 20);
   constexpr uint64_t kBlocks = 80;
   for (uint64_t i = 0; i < kBlocks; ++i) {
     const uint64_t at = i ^ 1;  // never quite in order
     std::fill(block.begin(), block.end(), static_cast<char>(at));
     ASSERT_EQ(pwrite(fd.get(), block.data(), block.size(), static_cast<off_t>(at << 20)), 1 << 20);
-    ASSERT_EQ(behind.Wrote(fd.get(), (at + 1) << 20), 0);
+    ASSERT_EQ(behind.Wrote(fd.get(), (at + 1) << 20, /*drops_written=*/true), 0);
   }
   for (uint64_t i = 0; i < kBlocks; ++i) {
     ASSERT_EQ(pread(fd.get(), block.data(), block.size(), static_cast<off_t>(i << 20)), 1 << 20);

@@ -44,6 +44,7 @@ TEST(Convert, LeavesNothingWhereverItIsCancelled) {
     options.num_threads = 3;
     options.on_nonfinite = OnNonfinite::kSkip;  // both passes can be cancelled
     options.max_shard_bytes = n % 2 == 0 ? 0 : 3 << 20;
+    options.save_interval_bytes = uint64_t{1} << 30;  // nothing to go on from
     options.progress = CancelAt(n, &calls);
     const Result<ConvertReport> report = Convert(model.path(), model.File("m.8vo"), options);
     if (report.ok()) {

@@ -23,6 +23,15 @@ TEST(ParseModelConfig, TakesAnEmptyTextForNoConfig) {
   EXPECT_EQ(config->tie_word_embeddings, std::nullopt);
 }
 
+TEST(ParseModelConfig, LooksForTheTieInTheTextModelToo) {
+  const auto tie = [](const std::string& rest) {
+    return ParseModelConfig(R"({"text_config": {"tie_word_embeddings": false})" + rest + "}")
+        ->tie_word_embeddings;
+  };
+  EXPECT_EQ(tie(""), std::optional(false));
+  EXPECT_EQ(tie(R"(, "tie_word_embeddings": true)"), std::optional(true));
+}
+
 TEST(ParseModelConfig, RecognizesQuantizedModels) {
   const auto method = [](const std::string& object) {
     return ParseModelConfig(R"({"quantization_config": )" + object + "}")->quant_method;
@@ -37,7 +46,8 @@ TEST(ParseModelConfig, RefusesWhatIsNoConfig) {
   for (const std::string text :
        {"[]", "{", "{} {}", R"({"model_type": 3})", R"({"architectures": "A"})",
         R"({"architectures": [1]})", R"({"tie_word_embeddings": "yes"})",
-        R"({"quantization_config": "gptq"})", "{\"model_type\": \"\xff\"}"}) {
+        R"({"text_config": {"tie_word_embeddings": 1}})", R"({"quantization_config": "gptq"})",
+        "{\"model_type\": \"\xff\"}"}) {
     EXPECT_EQ(ParseModelConfig(text).code(), ErrorCode::kInvalidFile) << text;
   }
   std::string deep = "{\"a\":";

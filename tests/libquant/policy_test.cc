@@ -58,12 +58,14 @@ TEST(DecideModules, TransposesASquareConv1dToo) {
 TEST(DecideModules, DoesNotTransposeTheSameNamesOfAnotherModelType) {
   Names names;
   names.Add("h.0.mlp.c_fc.weight", {64, 16}).Add("h.0.mlp.c_fc.bias", {64});
-  const Policy policy = Decide(names, Config("gpt_neo"));
-  const Decision* linear = Find(policy, "h.0.mlp.c_fc");
-  EXPECT_FALSE(linear->transposed);
-  EXPECT_EQ(linear->in_features, 16u);
-  EXPECT_EQ(linear->action, Action::kQuantize);
-  EXPECT_TRUE(HasWarning(policy, "\"gpt_neo\" is not in the table"));
+  for (const std::string type : {"gpt_neo", "newcomer"}) {
+    const Policy policy = Decide(names, Config(type));
+    const Decision* linear = Find(policy, "h.0.mlp.c_fc");
+    EXPECT_FALSE(linear->transposed) << type;
+    EXPECT_EQ(linear->in_features, 16u);
+    EXPECT_EQ(linear->action, Action::kQuantize);
+    EXPECT_EQ(HasWarning(policy, "\"newcomer\" is not in the table"), type == "newcomer");
+  }
 }
 
 TEST(DecideModules, TakesMaskBuffersForBuffers) {
@@ -99,7 +101,7 @@ TEST(DecideModules, KeepsALinearWhoseBiasDoesNotFitAndWarns) {
 
 // A Conv1D family outside the table: its square weights look like ordinary linears, and are not.
 TEST(DecideModules, KeepsWhatMayBeTransposedInAnUnknownType) {
-  const Policy policy = Decide(Gpt2(""), Config("openai-gpt"));
+  const Policy policy = Decide(Gpt2(""), Config("newcomer"));
   const Decision* fused = Find(policy, "h.0.attn.c_attn");
   EXPECT_EQ(fused->action, Action::kKeep);
   EXPECT_TRUE(fused->transposed);
@@ -177,11 +179,46 @@ TEST(DecideModules, DecidesBert) {
   }
 }
 
+TEST(DecideModules, KeepsTheOneSensitiveLinearOfT5) {
+  Names names;
+  names.Add("shared.weight", {100, 16});
+  names.Add("encoder.block.0.layer.0.SelfAttention.q.weight", {16, 16});
+  names.Add("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", {32, 4});
+  names.Add("encoder.block.0.layer.1.DenseReluDense.wi.weight", {32, 16});
+  names.Add("encoder.block.0.layer.1.DenseReluDense.wo.weight", {16, 32});
+  const Policy policy = Decide(names, Config("t5", "T5ForConditionalGeneration"));
+  const std::string block = "encoder.block.0.layer.";
+  EXPECT_EQ(Find(policy, block + "0.SelfAttention.q")->action, Action::kQuantize);
+  EXPECT_EQ(Find(policy, block + "1.DenseReluDense.wi")->action, Action::kQuantize);
+  EXPECT_EQ(Find(policy, block + "1.DenseReluDense.wo")->action, Action::kKeep);
+  EXPECT_NE(Find(policy, block + "1.DenseReluDense.wo")->reason.find("overflows"),
+            std::string::npos);
+  EXPECT_EQ(Find(policy, block + "0.SelfAttention.relative_attention_bias")->kind,
+            ModuleKind::kPosition);
+  EXPECT_EQ(Find(policy, "lm_head")->tied_to, "shared");
+}
+
+TEST(DecideModules, KeepsAllOfATowerThatTheTableNames) {
+  Names names;
+  names.Add("vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight", {32, 16});
+  names.Add("language_model.model.layers.0.mlp.up_proj.weight", {32, 16});
+  const Policy policy = Decide(names, Config("gemma3"));
+  EXPECT_EQ(Find(policy, "vision_tower.vision_model.encoder.layers.0.mlp.fc1")->action,
+            Action::kKeep);
+  EXPECT_EQ(Find(policy, "language_model.model.layers.0.mlp.up_proj")->action, Action::kQuantize);
+}
+
 TEST(DecideModules, UsesTheGeneralRulesForAnUnknownType) {
   Names names;
   names.Add("tok_embeddings.weight", {100, 16});
   names.Add("layers.0.attention.wq.weight", {16, 16});
   names.Add("layers.0.moe.gate.weight", {4, 16});
+  names.Add("layers.0.ffn.router.layer.weight", {4, 16});
+  names.Add("transformer.shared.weight", {100, 16});
+  names.Add("embed_tokens.3.weight", {100, 16});
+  names.Add("text.segment_emb.weight", {2, 16});
+  names.Add("decoder.mask_tokens.weight", {4, 16});
+  names.Add("quantizers.0.codebook.weight", {64, 16});
   names.Add("layers.0.attention.relative_attention_bias.weight", {8, 4});
   names.Add("layers.0.conv1d.weight", {16, 4});
   names.Add("layers.0.patch.weight", {16, 3, 4, 4});
@@ -195,6 +232,11 @@ TEST(DecideModules, UsesTheGeneralRulesForAnUnknownType) {
   EXPECT_EQ(Find(policy, "layers.0.attention.wq")->action, Action::kQuantize);
   EXPECT_EQ(Find(policy, "layers.0.attention.wq")->reason, "linear, by the general rules");
   EXPECT_EQ(Find(policy, "layers.0.moe.gate")->kind, ModuleKind::kRouter);
+  EXPECT_EQ(Find(policy, "layers.0.ffn.router.layer")->kind, ModuleKind::kRouter);
+  for (const char* name : {"embed_tokens.3", "transformer.shared", "text.segment_emb",
+                           "decoder.mask_tokens", "quantizers.0.codebook"}) {
+    EXPECT_EQ(Find(policy, name)->kind, ModuleKind::kEmbedding) << name;
+  }
   EXPECT_EQ(Find(policy, "layers.0.attention.relative_attention_bias")->kind,
             ModuleKind::kPosition);
   EXPECT_EQ(Find(policy, "layers.0.conv1d")->kind, ModuleKind::kConvolution);
@@ -230,6 +272,18 @@ TEST(DecideModules, TakesExpertsOnlyWhereTheTableKnowsTheirOrientation) {
   const Policy unknown = Decide(names, Config("somebody_s_moe"));
   EXPECT_EQ(Find(unknown, module)->action, Action::kKeep);
   EXPECT_NE(Find(unknown, module)->reason.find("orientation"), std::string::npos);
+}
+
+TEST(DecideModules, TakesExpertsThatAreCalledWeight) {
+  Names names;
+  const std::string module = "model.layers.0.block_sparse_moe.input_linear";
+  names.Add(module + ".weight", {4, 32, 16});
+  const Policy granite = Decide(names, Config("granitemoe"));
+  EXPECT_EQ(Find(granite, module)->action, Action::kQuantize);
+  EXPECT_EQ(Find(granite, module)->kind, ModuleKind::kExperts);
+  EXPECT_EQ(Find(granite, module)->experts, 4u);
+  EXPECT_EQ(Find(granite, module)->in_features, 16u);
+  EXPECT_EQ(Find(Decide(names, Config("newcomer")), module)->action, Action::kKeep);
 }
 
 TEST(DecideModules, AddsSkipPatternsToTheDefaults) {
@@ -319,7 +373,7 @@ TEST(KnownArchitectures, NamesEachModelTypeOnceAndKeepsTransposedAmongLinears) {
     }
   }
   EXPECT_EQ(FindArchitecture(""), nullptr);
-  EXPECT_EQ(FindArchitecture("gpt_neo"), nullptr);
+  EXPECT_EQ(FindArchitecture("newcomer"), nullptr);
 }
 
 }  // namespace

@@ -81,10 +81,24 @@ TEST(TieHead, InventsNoHeadForAModelWithoutOne) {
   EXPECT_EQ(Decide(bert, "bert", "", std::nullopt).decisions.size(), 1u);
 }
 
-TEST(TieHead, TiesAnUnknownTypeOnlyIfConfigJsonSaysSo) {
+TEST(TieHead, TiesAnUnknownTypeIfConfigJsonOrTheClassSaysSo) {
   EXPECT_EQ(Find(Decide(Llama("", false), "newcomer", "", std::nullopt), "lm_head"), nullptr);
-  EXPECT_EQ(Find(Decide(Llama("", false), "newcomer", "NewForCausalLM", true), "lm_head")->tied_to,
-            "embed_tokens");
+  EXPECT_EQ(Find(Decide(Llama("", false), "newcomer", "NewModel", std::nullopt), "lm_head"),
+            nullptr);
+  for (const std::optional<bool> tie : {std::optional<bool>(true), std::optional<bool>()}) {
+    const Policy policy = Decide(Llama("", false), "newcomer", "NewForCausalLM", tie);
+    EXPECT_EQ(Find(policy, "lm_head")->tied_to, "embed_tokens");
+  }
+  EXPECT_EQ(Find(Decide(Llama("", false), "newcomer", "NewForCausalLM", false), "lm_head"),
+            nullptr);
+}
+
+TEST(TieHead, InventsNoHeadBesideAnUnknownTypesOwn) {
+  Names names = Llama("", false);
+  names.Add("embed_out.weight", {100, 16});
+  const Policy policy = Decide(names, "newcomer", "NewForCausalLM", std::nullopt);
+  EXPECT_EQ(Find(policy, "lm_head"), nullptr);
+  EXPECT_EQ(Find(policy, "embed_out")->kind, format::ModuleKind::kHead);
 }
 
 TEST(TieHead, WarnsIfTwoEmbeddingsCouldBeMeant) {

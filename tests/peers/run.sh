@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Octavo beside the real bitsandbytes and transformers: the two models that ship, SmolLM2-135M and MiniLM (fetched from PyPI).
+# Octavo beside the real bitsandbytes and transformers: the two models that ship, SmolLM2-135M and MiniLM (fetched from
+# PyPI), and tiny models of every architecture.
 #
 #   bash tests/peers/run.sh BUILD_DIR      BUILD_DIR/tools/octavo is what is tested; models are kept in BUILD_DIR/peers
 #
@@ -7,7 +8,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-[ $# -eq 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -eq 1 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 build=$(cd "$1" && pwd)
 octavo=$build/tools/octavo
 venv=${OCTAVO_PEERS_VENV:-$root/.venv-peers}
@@ -46,6 +47,7 @@ models=("$root/tests/data/models/gpt2-novels-outliers" "$root/tests/data/models/
 stage "environment" bash "$here/make_venv.sh" "$venv"
 stage "fetch SmolLM2" "$python" "$here/get_pretrained.py" smollm2 "$cache/smollm2"
 stage "fetch MiniLM" "$python" "$here/get_pretrained.py" minilm "$cache/minilm"
+stage "architectures" "$python" "$here/architectures.py" "$octavo" "$root/docs/architectures.md"
 stage "golden vectors still hold" "$python" "$here/bitsandbytes_golden.py" "$root/tests/data/bitsandbytes/golden.safetensors" --check
 stage "codes and scales of whole models" "$python" "$here/compare_bitsandbytes.py" "$octavo" "${models[@]}" --keep "$cache/converted"
 for model in "${models[@]}"; do

@@ -188,6 +188,23 @@ void MbarrierWait(uint64_t* barrier, uint32_t parity) {
   --state.unseen;
 }
 
+void StoreCluster16(void* mine, uint32_t cta_rank, const int32_t (&words)[4], uint64_t* barrier) {
+  simt::Machine& machine = ThisMachine();
+  const uint32_t offset = machine.SharedOffset(mine, sizeof words, 16, "StoreCluster16");
+  const uint32_t barrier_offset = simt::OffsetOf(barrier, "StoreCluster16");
+  if (cta_rank >= machine.blocks().size())
+    machine.Fail("StoreCluster16: rank %u in a cluster of %zu", cta_rank, machine.blocks().size());
+  simt::Block& block = machine.blocks()[cta_rank];
+  if (block.live_warps == 0)
+    machine.Fail("StoreCluster16: block %u of the cluster has ended", cta_rank);
+  simt::Mbarrier& state = simt::FindMbarrier(block, barrier_offset, "StoreCluster16");
+  if (!state.fenced)
+    machine.Fail("StoreCluster16: no MbarrierInitFence since the barrier's MbarrierInit");
+  std::memcpy(block.shared->data() + offset, words, sizeof words);
+  state.bytes -= sizeof words;
+  simt::CompletePhase(state, barrier_offset);
+}
+
 void PrefetchTensorMap(const TensorMap* map) {
   if (map->base == nullptr) ThisMachine().Fail("PrefetchTensorMap: a map that was not made");
 }

@@ -60,6 +60,17 @@ template <class T>
 T ShuffleXor(T value, int mask) {
   return std::bit_cast<T>(simt::ShuffleXorBits(std::bit_cast<uint32_t>(value), mask));
 }
+inline uint32_t WarpMax(uint32_t value) {
+  for (int mask = 16; mask > 0; mask /= 2) {
+    const uint32_t other = ShuffleXor(value, mask);
+    if (other > value) value = other;
+  }
+  return value;
+}
+inline int32_t WarpSum(int32_t value) {
+  for (int mask = 16; mask > 0; mask /= 2) value += ShuffleXor(value, mask);
+  return value;
+}
 uint32_t Ballot(bool bit);
 inline int PopCount(uint32_t bits) { return std::popcount(bits); }
 inline int PopCount(uint64_t bits) { return std::popcount(bits); }
@@ -93,6 +104,7 @@ void MbarrierArrive(uint64_t* barrier);
 void MbarrierArriveExpectTx(uint64_t* barrier, uint32_t bytes);
 void MbarrierArriveCluster(uint64_t* mine, uint32_t cta_rank);
 void MbarrierWait(uint64_t* barrier, uint32_t parity);
+void StoreCluster16(void* mine, uint32_t cta_rank, const int32_t (&words)[4], uint64_t* barrier);
 
 void PrefetchTensorMap(const TensorMap* map);
 void TmaLoad2D(void* shared, const TensorMap* map, int32_t x, int32_t y, uint64_t* barrier);
@@ -111,7 +123,7 @@ template <int kCount>
 void WgmmaFenceRegisters(int32_t (&)[kCount]) {}
 template <int kN, bool kSignedA>
 void WgmmaI8(int32_t (&d)[kN / 2], uint64_t a, uint64_t b, bool accumulate) {
-  static_assert(kN == 64 || kN == 128 || kN == 192 || kN == 256);
+  static_assert(kN >= 64 && kN <= 256 && kN % 32 == 0);
   simt::WgmmaI8(kN, kSignedA, d, a, b, accumulate);
 }
 template <int kRegisters>
@@ -164,15 +176,15 @@ template <bool kHalf>
 uint32_t MaxPair(uint32_t a, uint32_t b) {
   return MinPair<kHalf>(a ^ 0x80008000u, b ^ 0x80008000u) ^ 0x80008000u;
 }
-inline uint32_t PickBytes(uint32_t low, uint32_t high, uint32_t selector) {
-  const uint64_t bytes = low | static_cast<uint64_t>(high) << 32;
-  uint32_t picked = 0;
-  for (int i = 0; i < 4; ++i)
-    picked |= static_cast<uint32_t>(bytes >> (8 * ((selector >> (4 * i)) & 7u)) & 0xffu) << (8 * i);
-  return picked;
-}
-inline uint32_t AddBytes(uint32_t a, uint32_t b) {
-  return ((a & 0x7f7f7f7fu) + (b & 0x7f7f7f7fu)) ^ ((a ^ b) & 0x80808080u);
+template <bool kSigned>
+uint32_t PackSaturated(const int32_t (&value)[4]) {
+  constexpr int32_t kLow = kSigned ? -128 : 0, kHigh = kSigned ? 127 : 255;
+  uint32_t packed = 0;
+  for (int i = 0; i < 4; ++i) {
+    const int32_t byte = value[i] < kLow ? kLow : value[i] > kHigh ? kHigh : value[i];
+    packed |= static_cast<uint32_t>(static_cast<uint8_t>(byte)) << (8 * i);
+  }
+  return packed;
 }
 template <bool kSigned>
 int32_t SumBytes(uint32_t bytes, int32_t sum) {

@@ -59,7 +59,7 @@ class Checkpoint {
 
   // The files are read from front to back next: what comes is fetched ahead. With drops_read, what Release names leaves the
   // page cache, unless it was there before. Not thread-safe.
-  void Stream(bool drops_read);
+  void Stream(bool drops_read) const;
   Status ReadAt(uint32_t file, uint64_t offset, std::span<std::byte> out) const;
   // Bytes before `offset` are not read again.
   void Release(uint32_t file, uint64_t offset) const;

@@ -30,6 +30,12 @@ struct Progress {
 // last when all bytes are done. Returning false cancels (kCancelled).
 using ProgressCallback = std::function<bool(const Progress&)>;
 
+// Part `index` (from 1) of `count` of a sharded conversion; count 0: all of it.
+struct PartOfMany {
+  uint32_t index = 0;
+  uint32_t count = 0;
+};
+
 struct ConvertOptions {
   // Left empty, a value comes from `compat`'s preset, else from the method's, else from Octavo's
   // defaults: threshold 6, scope batch, row rule inlier_columns, activations asymmetric (symmetric
@@ -55,7 +61,14 @@ struct ConvertOptions {
   format::CodeLayout layout = format::CodeLayout::kPlain;  // experts are always plain
   uint64_t max_shard_bytes = 0;                            // 0: one file
   bool sha256 = false;                                     // SHA-256 of every source file, too
+  PartOfMany part = {};  // needs max_shard_bytes; the output is then OUTPUT.part-I-of-N, for Join
   bool overwrite = false;
+  // Go on where an interrupted conversion to this output stopped, if there is one: the source and
+  // the options above must be the same.
+  bool resume = false;
+  // Bytes of the source between two points from which a conversion can be resumed; 0: a fiftieth,
+  // at least 16 MiB.
+  uint64_t save_interval_bytes = 0;
   int32_t num_threads = 0;  // 0: one for each CPU. Never changes the bytes.
   ProgressCallback progress = {};
 };
@@ -68,8 +81,12 @@ Result<format::Quantization> ResolveQuantization(const ConvertOptions& options);
 struct Plan {
   Policy policy;
   format::Quantization quantization;
-  uint64_t bytes_source = 0;  // tensors of the source
-  uint64_t bytes_file = 0;    // without compression, assets included, manifest estimated
+  uint64_t bytes_source = 0;            // tensors of the source
+  uint64_t bytes_file = 0;              // without compression, assets included, manifest estimated
+  uint64_t bytes_quantized_source = 0;  // the weights to quantize, as they are
+  uint64_t bytes_quantized_file = 0;    // and what will stand for them
+  uint64_t kept_columns = 0;
+  std::vector<uint64_t> module_bytes;  // of each decision's tensors in the file
   std::vector<std::string> warnings;
 };
 Result<Plan> PlanConversion(const format::Checkpoint& source, const ConvertOptions& options);
@@ -80,6 +97,8 @@ struct ConvertReport {
   uint64_t bytes_source = 0;
   uint64_t bytes_file = 0;
   double seconds = 0;
+  PartOfMany part = {};        // as asked for
+  uint64_t bytes_resumed = 0;  // of the source that an interrupted run had done
   std::vector<std::string> warnings;
 };
 
@@ -88,10 +107,21 @@ struct ConvertReport {
 // source and options give the same bytes, whatever the threads and the CPU.
 // Errors: as Checkpoint::Open and format::Writer, and kRefused (non-finite weights, overflow to
 // fp16, a source that is quantized already), kInvalidArgument (also: the output is a file of the
-// source), kCancelled, kIo (also: too little room on the disk, and a source that changed while it
-// was read). On error the old output is untouched and nothing new remains.
+// source, and resuming with another source or other options), kCancelled, kIo (also: too little
+// room on the disk, a source that changed while it was read, and an output that another process is
+// writing). On error the old output is untouched. What kIo, kCancelled and kLimit interrupt can be
+// resumed if it had come to a save point; it waits in hidden files beside the output, which the
+// next conversion to that output takes up or removes. Of the work done, less than two intervals are
+// lost.
 Result<ConvertReport> Convert(const std::string& source, const std::string& output,
                               const ConvertOptions& options);
+
+// Puts the parts of a conversion together, which Convert wrote beside `output`: all of them, from
+// one source, with the same options and version. The bytes are those of one conversion; the parts
+// are gone afterwards. Errors: kNotFound (parts are missing: says which), kInvalidArgument (parts
+// that do not belong together: says what differs), kInvalidFile, kAlreadyExists, kIo. On error the
+// parts are as they were; a join that was interrupted is done again.
+Result<ConvertReport> Join(const std::string& output, bool overwrite);
 
 // Recomputes every code, scale, sum, kept column, copied tensor and asset of `file` from `source`
 // with the options the file states, and compares. Findings as format::Reader::Verify gives them

@@ -16,6 +16,12 @@
 
 namespace octavo::quant {
 
+// A linear that stays in 16 bit: what `pattern` names, and all below it (MatchesModule).
+struct KeptLinear {
+  std::string_view pattern;
+  std::string_view reason;
+};
+
 // What is known about a family of model types. Entries match whole dotted components of a module's
 // name, "*" one component of any content; so "attn.c_attn" is the last two components, anywhere.
 struct ArchitectureFacts {
@@ -27,16 +33,15 @@ struct ArchitectureFacts {
   std::span<const std::string_view> transposed = {};
   // Output heads: stay in 16 bit.
   std::span<const std::string_view> heads = {};
-  // Linears that stay in 16 bit, and why.
-  std::span<const std::string_view> keep = {};
-  std::string_view keep_reason = {};
+  std::span<const KeptLinear> keep = {};
   // The module that has no tensor of its own when embeddings are tied, and the one whose weight it
   // uses; tied_by_default: if config.json does not say tie_word_embeddings.
   std::string_view tied_head = {};
   std::string_view tied_to = {};
   bool tied_by_default = false;
-  // 3-D tensors of all experts, by the tensor's own last components: [experts, out_features,
-  // in_features], or with experts_transposed [experts, in_features, out_features].
+  // 3-D tensors of all experts, by the last components of the module's name, which is the tensor's
+  // own without ".weight": [experts, out_features, in_features], or with experts_transposed
+  // [experts, in_features, out_features].
   std::span<const std::string_view> experts = {};
   bool experts_transposed = false;
   // What else docs/architectures.md says, a sentence or two.
@@ -94,6 +99,7 @@ struct PolicyOptions {
 };
 
 struct Policy {
+  ModelConfig config;                               // what it was decided by
   const ArchitectureFacts* architecture = nullptr;  // null: the general rules
   // In the order of the modules' first tensors; a tied head without tensors comes last.
   std::vector<Decision> decisions;

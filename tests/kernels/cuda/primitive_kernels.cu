@@ -329,10 +329,16 @@ CudaStatus LaunchWgmma(int tile_columns, bool signed_a, int cluster, const Tenso
   switch (tile_columns) {
     case 64:
       return LaunchWgmmaOf<64>(signed_a, cluster, map_a, map_b, rows, columns, k_tiles, out);
+    case 96:
+      return LaunchWgmmaOf<96>(signed_a, cluster, map_a, map_b, rows, columns, k_tiles, out);
     case 128:
       return LaunchWgmmaOf<128>(signed_a, cluster, map_a, map_b, rows, columns, k_tiles, out);
+    case 160:
+      return LaunchWgmmaOf<160>(signed_a, cluster, map_a, map_b, rows, columns, k_tiles, out);
     case 192:
       return LaunchWgmmaOf<192>(signed_a, cluster, map_a, map_b, rows, columns, k_tiles, out);
+    case 224:
+      return LaunchWgmmaOf<224>(signed_a, cluster, map_a, map_b, rows, columns, k_tiles, out);
     case 256:
       return LaunchWgmmaOf<256>(signed_a, cluster, map_a, map_b, rows, columns, k_tiles, out);
     default:

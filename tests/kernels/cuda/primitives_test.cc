@@ -362,6 +362,9 @@ TEST_P(SmallWgmmaKernels, IsTheExactProduct) {
 
 INSTANTIATE_TEST_SUITE_P(Tiles, SmallWgmmaKernels,
                          ::testing::Values(WgmmaCase{64, true, 1, 1}, WgmmaCase{64, false, 2, 7},
+                                           WgmmaCase{96, true, 1, 2}, WgmmaCase{160, false, 2, 3},
+                                           WgmmaCase{224, true, 2, 2}, WgmmaCase{96, false, 2, 3},
+                                           WgmmaCase{160, true, 1, 1}, WgmmaCase{224, false, 1, 4},
                                            WgmmaCase{128, true, 2, 5}, WgmmaCase{128, false, 1, 4},
                                            WgmmaCase{192, false, 1, 3}, WgmmaCase{192, true, 2, 4},
                                            WgmmaCase{256, false, 2, 8},
