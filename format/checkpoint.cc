@@ -167,6 +167,14 @@ Status Checkpoint::ReadAt(uint32_t file, uint64_t offset, std::span<std::byte> o
   return state_->opened[file].ReadAt(offset, out);
 }
 
+void Checkpoint::Stream(bool drops_read) const {
+  for (const SafetensorsFile& file : state_->opened) file.Stream(drops_read);
+}
+
+void Checkpoint::Release(uint32_t file, uint64_t offset) const {
+  if (file < state_->opened.size()) state_->opened[file].Release(offset);
+}
+
 Status Checkpoint::CheckUnchanged() const {
   for (const SafetensorsFile& file : state_->opened) OCTAVO_RETURN_IF_ERROR(file.CheckUnchanged());
   for (const auto& [name, file] : state_->assets.files) {

@@ -29,7 +29,7 @@ class IndexWalker : public JsonWalker {
   Status OnScalar(const JsonScalar& scalar) override {
     if (path().size() == 2 && path()[0] == "metadata" && path()[1] == "total_size") {
       if (scalar.is_count()) index_.total_size = static_cast<double>(scalar.count);
-      if (scalar.type == JsonScalar::Type::kFloat) index_.total_size = scalar.number;
+      if (scalar.type == JsonScalar::Type::kNumber) index_.total_size = scalar.number;
     }
     if (path()[0] != kWeightMap) return {};
     if (path().size() != 2 || !scalar.is_string()) return NotAMap();

@@ -1,6 +1,10 @@
 #include "format/digest.h"
 
+#if defined(OCTAVO_HAVE_XXH_DISPATCH)
+#include <xxh_x86dispatch.h>  // xxhash.h with the XXH3 functions that look at the CPU
+#else
 #include <xxhash.h>
+#endif
 
 #include <algorithm>
 #include <cstring>
@@ -51,8 +55,8 @@ std::optional<uint64_t> DigestFromHex(std::string_view text) {
   return digest;
 }
 
-bool IsWideHex(std::string_view text) {
-  return text.size() == 32 && DigestFromHex(text.substr(0, 16)) && DigestFromHex(text.substr(16));
+bool IsHex(std::string_view text, size_t digits) {
+  return text.size() == digits && text.find_first_not_of(kDigits) == std::string_view::npos;
 }
 
 }  // namespace octavo::format

@@ -106,6 +106,7 @@ class AtomicFile {
   // Changes the final name; before Commit.
   void SetFinalPath(std::string path) { final_path_ = std::move(path); }
   const std::string& final_path() const { return final_path_; }
+  int fd() const { return fd_.get(); }
   const std::string& temporary_path() const { return temporary_path_; }
   // The temporary stays when this is destroyed.
   void Keep() { temporary_path_.clear(); }

@@ -4,8 +4,7 @@
 #include <unordered_set>
 #include <utility>
 
-#include <nlohmann/json.hpp>
-
+#include "format/json_scan.h"
 #include "format/quote.h"
 
 namespace octavo::format::json {
@@ -20,43 +19,37 @@ constexpr std::string_view kExpected[] = {
 struct Frame {
   Slot slot;                // what it is bound to
   uint64_t present = 0;     // objects: fields seen
+  size_t next_field = 0;    // objects: behind the last one; writers keep the order
   size_t num_elements = 0;  // arrays
-  std::string key;          // objects: the last one
-  std::unique_ptr<std::unordered_set<std::string>> other_keys;
+  std::string_view key;     // objects: the last one
+  std::unique_ptr<std::unordered_set<std::string_view>> other_keys;
   bool is_array = false;
 };
 
-// The SAX interface of nlohmann::json: each function returns whether to go on.
-class Binder {
+class Binder : public JsonEvents {
  public:
   Binder(const Slot& root, const Options& options) : next_(root), options_(options) {
     frames_.reserve(static_cast<size_t>(options.max_depth));
   }
-  Status status() && { return std::move(status_); }
+  const Status& status() const { return status_; }
 
-  bool null();
-  bool boolean(bool value);
-  bool number_integer(int64_t value);
-  bool number_unsigned(uint64_t value);
-  bool number_float(double value, const std::string& text);
-  bool string(std::string& value);
-  bool binary(std::vector<uint8_t>&) { return false; }  // JSON text has none
-  bool start_object(size_t) { return Open(/*is_array=*/false); }
-  bool start_array(size_t) { return Open(/*is_array=*/true); }
-  bool key(std::string& key);
-  bool end_object();
-  bool end_array();
-  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) {
-    return FailText("the JSON text is malformed at byte " + std::to_string(position), "R11");
-  }
+  bool Null() override;
+  bool Bool(bool value) override;
+  bool Count(uint64_t value) override;
+  bool Number(double value) override;
+  bool String(std::string_view value) override;
+  bool Key(std::string_view key) override;
+  bool Begin(bool is_array) override;
+  bool End(bool is_array) override { return is_array ? EndArray() : EndObject(); }
 
  private:
   using Kind = Slot::Kind;
 
   // The slot of the value that begins now. Within an array this makes room for it.
   bool NextSlot(Slot* slot);
-  bool Open(bool is_array);
-  bool BindKey(Frame& frame, const std::string& key);
+  bool BindKey(Frame& frame, std::string_view key);
+  bool EndObject();
+  bool EndArray();
   std::string Where() const;
   bool FailText(const std::string& message, std::string_view rule);
   bool Fail(const std::string& message, std::string_view rule) {
@@ -71,7 +64,7 @@ class Binder {
     if (!status.ok()) status_ = status;
     return status.ok();
   }
-  bool Number(const Slot& slot, double value);
+  bool PutNumber(const Slot& slot, double value);
 
   Slot next_;
   Options options_;
@@ -137,7 +130,7 @@ bool IsArrayKind(const Slot& slot) {
          (slot.kind == Kind::kText && slot.is_list);
 }
 
-bool Binder::Open(bool is_array) {
+bool Binder::Begin(bool is_array) {
   Slot slot;
   if (!NextSlot(&slot)) return false;
   if (frames_.size() >= static_cast<size_t>(options_.max_depth)) {
@@ -154,45 +147,52 @@ bool Binder::Open(bool is_array) {
   return true;
 }
 
-bool Binder::BindKey(Frame& frame, const std::string& key) {
+// The field of that name, or the number of fields.
+size_t FindField(std::span<const Field> fields, size_t likely, std::string_view key) {
+  if (likely < fields.size() && fields[likely].key == key) return likely;
+  size_t i = 0;
+  while (i < fields.size() && fields[i].key != key) ++i;
+  return i;
+}
+
+bool Binder::BindKey(Frame& frame, std::string_view key) {
   next_ = Slot{};
   if (frame.slot.kind == Kind::kObject) {
-    const Table& table = *frame.slot.table;
-    for (size_t i = 0; i < table.fields.size(); ++i) {
-      if (table.fields[i].key != key) continue;
+    const std::span<const Field> fields = frame.slot.table->fields;
+    if (const size_t i = FindField(fields, frame.next_field, key); i < fields.size()) {
       if (frame.present >> i & 1) return Fail("the key stands twice in one object", "R12");
       frame.present |= uint64_t{1} << i;
-      next_ = table.fields[i].slot(frame.slot.target);
+      frame.next_field = i + 1;
+      next_ = fields[i].slot(frame.slot.target);
       return true;
     }
   }
   if (frame.other_keys == nullptr) {
-    frame.other_keys = std::make_unique<std::unordered_set<std::string>>();
+    frame.other_keys = std::make_unique<std::unordered_set<std::string_view>>();
   }
   if (!frame.other_keys->insert(key).second) {
     return Fail("the key stands twice in one object", "R12");
   }
   if (frame.slot.kind == Kind::kObject && frame.slot.table->other != nullptr) {
-    next_ = frame.slot.table->other(frame.slot.target, key);
+    next_ = frame.slot.table->other(frame.slot.target, std::string(key));
   }
   return true;
 }
 
-bool Binder::key(std::string& key) {
+bool Binder::Key(std::string_view key) {
   Frame& frame = frames_.back();
   frame.key = key;
   if (key.size() > options_.max_string_bytes) return Fail("the key is too long", "section 10");
   return BindKey(frame, key);
 }
 
-bool Binder::end_object() {
-  Frame frame = std::move(frames_.back());
-  frame.key.clear();
+bool Binder::EndObject() {
+  Frame& frame = frames_.back();
+  frame.key = {};
   if (frame.slot.kind == Kind::kObject) {
     const Table& table = *frame.slot.table;
     for (size_t i = 0; i < table.fields.size(); ++i) {
       if (table.fields[i].presence == kRequired && !(frame.present >> i & 1)) {
-        frames_.back() = std::move(frame);
         return Fail("there is no \"" + std::string(table.fields[i].key) + "\"", "R13");
       }
     }
@@ -206,12 +206,12 @@ bool Binder::end_object() {
   return true;
 }
 
-bool Binder::end_array() {
+bool Binder::EndArray() {
   frames_.pop_back();
   return true;
 }
 
-bool Binder::null() {
+bool Binder::Null() {
   Slot slot;
   if (!NextSlot(&slot)) return false;
   if (slot.kind == Kind::kIgnore) return true;
@@ -220,7 +220,7 @@ bool Binder::null() {
   return true;
 }
 
-bool Binder::boolean(bool value) {
+bool Binder::Bool(bool value) {
   Slot slot;
   if (!NextSlot(&slot)) return false;
   if (slot.kind == Kind::kIgnore) return true;
@@ -229,7 +229,7 @@ bool Binder::boolean(bool value) {
   return true;
 }
 
-bool Binder::Number(const Slot& slot, double value) {
+bool Binder::PutNumber(const Slot& slot, double value) {
   if (slot.kind == Kind::kIgnore) return true;
   if (slot.kind == Kind::kNumber) {
     *static_cast<double*>(slot.target) = value;
@@ -243,28 +243,23 @@ bool Binder::Number(const Slot& slot, double value) {
   return true;
 }
 
-// Also "-0", which is no count (R14).
-bool Binder::number_integer(int64_t value) {
-  Slot slot;
-  return NextSlot(&slot) && Number(slot, static_cast<double>(value));
-}
-
-bool Binder::number_unsigned(uint64_t value) {
+bool Binder::Count(uint64_t value) {
   Slot slot;
   if (!NextSlot(&slot)) return false;
   if (slot.kind == Kind::kCount && value <= kMaxCount) {
     *static_cast<uint64_t*>(slot.target) = value;
     return true;
   }
-  return Number(slot, static_cast<double>(value));
+  return PutNumber(slot, static_cast<double>(value));
 }
 
-bool Binder::number_float(double value, const std::string&) {
+// Also "-0", which is no count (R14).
+bool Binder::Number(double value) {
   Slot slot;
-  return NextSlot(&slot) && Number(slot, value);
+  return NextSlot(&slot) && PutNumber(slot, value);
 }
 
-bool Binder::string(std::string& value) {
+bool Binder::String(std::string_view value) {
   Slot slot;
   if (!NextSlot(&slot)) return false;
   if (slot.kind == Kind::kIgnore) return true;
@@ -283,10 +278,8 @@ bool Binder::string(std::string& value) {
 }  // namespace
 
 Status Parse(std::string_view text, const Slot& root, const Options& options) {
-  // nlohmann's lexer takes a zero byte for the end of the text and skips a byte order mark.
-  const size_t zero = text.find('\0');
   const std::string rule = options.name_rules ? " (R11)" : "";
-  if (zero != std::string_view::npos) {
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
     return Status(ErrorCode::kInvalidFile,
                   "the JSON text has a zero byte at " + std::to_string(zero) + rule);
   }
@@ -294,8 +287,10 @@ Status Parse(std::string_view text, const Slot& root, const Options& options) {
     return Status(ErrorCode::kInvalidFile, "the JSON text has a byte order mark" + rule);
   }
   Binder binder(root, options);
-  if (nlohmann::json::sax_parse(text.data(), text.data() + text.size(), &binder)) return {};
-  return std::move(binder).status();
+  const JsonScan scan = ScanJson(text, &binder);
+  if (scan.malformed_at == 0) return binder.status();
+  return Status(ErrorCode::kInvalidFile,
+                "the JSON text is malformed at byte " + std::to_string(scan.malformed_at) + rule);
 }
 
 }  // namespace octavo::format::json

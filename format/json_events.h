@@ -1,5 +1,6 @@
-// JSON text into plain structs, event by event: no tree of values is built, so memory follows what is kept, and text
-// from a stranger can be refused early (depth, duplicate keys, wrong types, long strings).
+// JSON text into plain structs, event by event: no tree of values is built, so memory follows what
+// is kept, and text from a stranger can be refused early (depth, duplicate keys, wrong types, long
+// strings).
 //
 // What a type looks like in JSON is a table of fields:
 //
@@ -57,6 +58,9 @@ struct Slot {
   }
   static Slot Objects(void* target, const Table* table, BeginFunction begin, EndFunction end) {
     return {.kind = Kind::kObjects, .target = target, .table = table, .begin = begin, .end = end};
+  }
+  static Slot Text(void* target, TextFunction text) {
+    return {.kind = Kind::kText, .target = target, .text = text};
   }
   static Slot Texts(void* target, TextFunction text) {
     return {.kind = Kind::kText, .is_list = true, .target = target, .text = text};
@@ -169,7 +173,8 @@ struct Options {
   bool name_rules = false;  // put the rule of docs/format.md (R11 to R14) into messages
 };
 
-// Parses one object, which white space may surround, into `root`, an object's slot. Errors: kInvalidFile.
+// Parses one object, which white space may surround, into `root`, an object's slot. Errors:
+// kInvalidFile.
 Status Parse(std::string_view text, const Slot& root, const Options& options);
 
 }  // namespace octavo::format::json

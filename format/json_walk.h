@@ -14,14 +14,14 @@ namespace octavo::format {
 
 // A value that is neither an object nor an array.
 struct JsonScalar {
-  enum class Type { kNull, kBool, kUnsigned, kNegative, kFloat, kString };
+  enum class Type { kNull, kBool, kCount, kNumber, kString };
   Type type = Type::kNull;
-  uint64_t count = 0;     // kUnsigned
-  double number = 0;      // kFloat
+  uint64_t count = 0;     // kCount: digits alone, below 2^64
+  double number = 0;      // kNumber: any other
   std::string_view text;  // kString, decoded; valid during the call
 
   bool is_string() const { return type == Type::kString; }
-  bool is_count() const { return type == Type::kUnsigned; }
+  bool is_count() const { return type == Type::kCount; }
 };
 
 // Derive, override what matters, call Walk once. The text must be one object with nothing but white
@@ -48,7 +48,8 @@ class JsonWalker {
  private:
   class Events;
   std::vector<std::string> path_;
-  std::vector<std::unordered_set<std::string>> open_keys_;  // of each open object; empty for arrays
+  std::vector<std::unordered_set<std::string_view>>
+      open_keys_;  // of each open object; empty for arrays
 };
 
 }  // namespace octavo::format

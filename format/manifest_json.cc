@@ -104,6 +104,7 @@ void Write(JsonText& json, const Source& source) {
     json.Pair("name", file.name);
     json.Pair("bytes", file.bytes);
     json.Pair("xxh3", file.xxh3);
+    json.PairUnlessEmpty("sha256", file.sha256);
     json.Close('}');
   });
   json.Close('}');

@@ -143,7 +143,7 @@ Status ConvertQuantization(const QuantizationJson& from, Quantization* to) {
 
 Status ConvertSource(SourceJson& from, Source* to) {
   for (const SourceFile& file : from.files) {
-    if (IsBaseName(file.name) && IsWideHex(file.xxh3)) continue;
+    if (IsBaseName(file.name) && IsHex(file.xxh3, 32)) continue;
     return Status(ErrorCode::kInvalidFile,
                   "source: file " + Quote(file.name) + ": not a base name and 32 hex digits (R13)");
   }
@@ -156,6 +156,15 @@ Status ConvertSource(SourceJson& from, Source* to) {
 }
 
 }  // namespace
+
+Status SetSha256(void* target, std::string_view text) {
+  if (!IsHex(text, 64)) {
+    return Status(ErrorCode::kInvalidFile,
+                  "source: a sha256 is not 64 lower-case hex digits (R13)");
+  }
+  static_cast<SourceFile*>(target)->sha256 = text;
+  return {};
+}
 
 Status AddDigest(void* target, std::string_view text) {
   EntryJson& entry = *static_cast<EntryJson*>(target);

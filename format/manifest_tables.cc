@@ -12,6 +12,7 @@ constexpr json::Field kSourceFileFields[] = {
     Member<&SourceFile::name>("name", kRequired),
     Member<&SourceFile::bytes>("bytes", kRequired),
     Member<&SourceFile::xxh3>("xxh3", kRequired),
+    {"sha256", kOptional, [](void* file) { return json::Slot::Text(file, SetSha256); }},
 };
 constexpr json::Table kSourceFile = {"source file", kSourceFileFields};
 

@@ -1,4 +1,5 @@
-// The manifest as JSON has it: one struct for each kind of object, before names become values and rules are checked.
+// The manifest as JSON has it: one struct for each kind of object, before names become values and
+// rules are checked.
 #pragma once
 
 #include <cstdint>
@@ -63,7 +64,8 @@ struct ModuleJson {
   std::optional<ModuleError> error;
 };
 
-// The manifest in the making. Elements of its lists pass through `entry` and `module` one at a time.
+// The manifest in the making. Elements of its lists pass through `entry` and `module` one at a
+// time.
 struct ManifestContext {
   Manifest manifest;
   bool is_index = false;
@@ -74,7 +76,9 @@ struct ManifestContext {
   ModuleJson module;
 };
 
-// Called by the tables: a digest of `entry`, and the end of each element of a list. `target`: a ManifestContext.
+// Called by the tables: a source file's SHA-256. `target`: a SourceFile.
+Status SetSha256(void* target, std::string_view text);
+// A digest of `entry`, and the end of each element of a list. `target`: a ManifestContext.
 Status AddDigest(void* target, std::string_view text);
 Status EndTensor(void* target);
 Status EndAsset(void* target);

@@ -1,18 +1,33 @@
 // Rules about modules: R15, R30, R32 to R34, limits.
 #include <array>
 #include <initializer_list>
-#include <unordered_map>
-#include <unordered_set>
 
 #include "format/layout.h"
 #include "format/manifest_rules.h"
+#include "format/name_map.h"
 #include "format/quote.h"
 
 namespace octavo::format {
 namespace {
 
-using TensorMap = std::unordered_map<std::string_view, const TensorEntry*>;
-using ModuleMap = std::unordered_map<std::string_view, const Module*>;
+// The elements of a list by their names.
+template <typename T>
+class ByName {
+ public:
+  explicit ByName(const std::vector<T>& list) : list_(list) { names_.Reserve(list.size()); }
+  // False where the name of the next element is there already.
+  bool Add(const T& element) { return names_.Add(element.name); }
+  const T* Find(std::string_view name) const {
+    const std::optional<size_t> number = names_.Find(name);
+    return number ? &list_[*number] : nullptr;
+  }
+
+ private:
+  const std::vector<T>& list_;
+  NameMap names_;
+};
+using TensorMap = ByName<TensorEntry>;
+using ModuleMap = ByName<Module>;
 
 Status Fault(const Module& module, const std::string& what, std::string_view rule) {
   return Broken("module", module.name, what, rule);
@@ -31,9 +46,9 @@ Status CheckTensor(const Module& module, const TensorMap& tensors, const Expecte
     return Fault(module, std::string(expected.role) + " " + Quote(expected.tensor) + " " + what,
                  "R30");
   };
-  const auto found = tensors.find(expected.tensor);
-  if (found == tensors.end()) return broken("is no tensor of the file");
-  const TensorEntry& tensor = *found->second;
+  const TensorEntry* found = tensors.Find(expected.tensor);
+  if (found == nullptr) return broken("is no tensor of the file");
+  const TensorEntry& tensor = *found;
   bool fits = expected.dtypes.size() == 0;
   for (const DType dtype : expected.dtypes) fits = fits || tensor.dtype == dtype;
   if (!fits) return broken("has dtype " + std::string(DTypeName(tensor.dtype)));
@@ -66,7 +81,7 @@ Status CheckKept(const Module& module, const TensorMap& tensors) {
   }
   OCTAVO_RETURN_IF_ERROR(
       CheckTensor(module, tensors, {"kept index", module.kept_index, {DType::kI32}, std::nullopt}));
-  const Shape& shape = tensors.at(module.kept_index)->shape;
+  const Shape& shape = tensors.Find(module.kept_index)->shape;
   if (shape.rank() != 1) return Fault(module, "the kept index has not one dimension", "R30");
   if (shape[0] < 1 || shape[0] > module.in_features) {
     return Fault(
@@ -119,11 +134,11 @@ Status CheckScheme(const Module& module, const TensorMap& tensors, Method method
 
 // R32.
 Status CheckTie(const Module& module, const ModuleMap& modules) {
-  const auto target = modules.find(module.tied_to);
-  if (target == modules.end()) {
+  const Module* target = modules.Find(module.tied_to);
+  if (target == nullptr) {
     return Fault(module, "tied to " + Quote(module.tied_to) + ", which is not there", "R32");
   }
-  if (target->second->tied_to.empty()) return {};
+  if (target->tied_to.empty()) return {};
   return Fault(module, "tied to " + Quote(module.tied_to) + ", which is tied itself", "R32");
 }
 
@@ -150,13 +165,9 @@ Status CheckModule(const Module& module, const TensorMap& tensors, const ModuleM
   return {};
 }
 
-Status CheckUnique(std::string_view noun, const std::vector<TensorEntry>& entries) {
-  std::unordered_set<std::string_view> names;
-  names.reserve(entries.size());
+Status AddAll(std::string_view noun, const std::vector<TensorEntry>& entries, TensorMap* map) {
   for (const TensorEntry& entry : entries) {
-    if (!names.insert(entry.name).second) {
-      return Broken(noun, entry.name, "the name is there twice", "R15");
-    }
+    if (!map->Add(entry)) return Broken(noun, entry.name, "the name is there twice", "R15");
   }
   return {};
 }
@@ -164,21 +175,14 @@ Status CheckUnique(std::string_view noun, const std::vector<TensorEntry>& entrie
 }  // namespace
 
 Status CheckModules(const Manifest& manifest) {
-  OCTAVO_RETURN_IF_ERROR(CheckUnique("asset", manifest.assets));
-  TensorMap tensors;
-  tensors.reserve(manifest.tensors.size());
-  for (const TensorEntry& tensor : manifest.tensors) {
-    if (!tensors.emplace(tensor.name, &tensor).second) {
-      return Broken("tensor", tensor.name, "the name is there twice", "R15");
-    }
-  }
-  ModuleMap modules;
-  modules.reserve(manifest.modules.size());
+  TensorMap assets(manifest.assets);
+  OCTAVO_RETURN_IF_ERROR(AddAll("asset", manifest.assets, &assets));
+  TensorMap tensors(manifest.tensors);
+  OCTAVO_RETURN_IF_ERROR(AddAll("tensor", manifest.tensors, &tensors));
+  ModuleMap modules(manifest.modules);
   for (const Module& module : manifest.modules) {
     OCTAVO_RETURN_IF_ERROR(CheckName("module", module.name));
-    if (!modules.emplace(module.name, &module).second) {
-      return Fault(module, "the name is there twice", "R15");
-    }
+    if (!modules.Add(module)) return Fault(module, "the name is there twice", "R15");
   }
   for (const Module& module : manifest.modules) {
     OCTAVO_RETURN_IF_ERROR(CheckModule(module, tensors, modules, manifest.quantization.method));

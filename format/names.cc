@@ -53,13 +53,16 @@ std::string_view CommonFault(std::string_view name, size_t max_bytes) {
 
 }  // namespace
 
-bool IsUtf8(std::string_view text) {
-  while (!text.empty()) {
-    const CodePoint first = DecodeFirst(text);
-    if (first.bytes == 0) return false;
-    text.remove_prefix(first.bytes);
+bool IsUtf8(std::string_view text) { return WellFormedBytes(text) == text.size(); }
+
+size_t WellFormedBytes(std::string_view text) {
+  size_t good = 0;
+  while (good < text.size()) {
+    const CodePoint first = DecodeFirst(text.substr(good));
+    if (first.bytes == 0) break;
+    good += first.bytes;
   }
-  return true;
+  return good;
 }
 
 Status CheckTensorName(std::string_view name) {

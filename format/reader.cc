@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <unordered_map>
 
+#include "format/name_map.h"
 #include "format/opened_file.h"
 #include "format/payload.h"
 #include "format/quote.h"
@@ -14,9 +14,7 @@ struct Reader::State {
   OpenedFile main;
   std::vector<MappedFile> shards;  // of an index
   uint64_t total_bytes = 0;
-  std::unordered_map<std::string_view, const TensorEntry*> tensors;
-  std::unordered_map<std::string_view, const TensorEntry*> assets;
-  std::unordered_map<std::string_view, const Module*> modules;
+  NameMap tensors, assets, modules;  // numbers in the manifest's lists
 
   Status OpenShards();
   void IndexNames();
@@ -51,11 +49,11 @@ Status Reader::State::OpenShards() {
 
 void Reader::State::IndexNames() {
   const Manifest& manifest = main.manifest;
-  tensors.reserve(manifest.tensors.size());
-  modules.reserve(manifest.modules.size());
-  for (const TensorEntry& tensor : manifest.tensors) tensors.emplace(tensor.name, &tensor);
-  for (const TensorEntry& asset : manifest.assets) assets.emplace(asset.name, &asset);
-  for (const Module& module : manifest.modules) modules.emplace(module.name, &module);
+  tensors.Reserve(manifest.tensors.size());
+  modules.Reserve(manifest.modules.size());
+  for (const TensorEntry& tensor : manifest.tensors) tensors.Add(tensor.name);
+  for (const TensorEntry& asset : manifest.assets) assets.Add(asset.name);
+  for (const Module& module : manifest.modules) modules.Add(module.name);
 }
 
 namespace {
@@ -66,10 +64,10 @@ Status StatusOf(const Finding& finding, const std::string& path) {
   return finding.status.WithContext(folder + finding.file + ": " + finding.subject);
 }
 
-template <typename Map>
-auto FindIn(const Map& map, std::string_view name) -> typename Map::mapped_type {
-  const auto found = map.find(name);
-  return found == map.end() ? nullptr : found->second;
+template <typename T>
+const T* FindIn(const NameMap& names, const std::vector<T>& list, std::string_view name) {
+  const std::optional<size_t> number = names.Find(name);
+  return number ? &list[*number] : nullptr;
 }
 
 }  // namespace
@@ -99,13 +97,13 @@ uint64_t Reader::total_bytes() const { return state_->total_bytes; }
 std::string_view Reader::manifest_text() const { return state_->main.manifest_text(); }
 
 const TensorEntry* Reader::FindTensor(std::string_view name) const {
-  return FindIn(state_->tensors, name);
+  return FindIn(state_->tensors, manifest().tensors, name);
 }
 const Module* Reader::FindModule(std::string_view name) const {
-  return FindIn(state_->modules, name);
+  return FindIn(state_->modules, manifest().modules, name);
 }
 const TensorEntry* Reader::FindAsset(std::string_view name) const {
-  return FindIn(state_->assets, name);
+  return FindIn(state_->assets, manifest().assets, name);
 }
 
 std::span<const std::byte> Reader::Bytes(const TensorEntry& entry) const {

@@ -8,6 +8,7 @@
 
 #include "format/file.h"
 #include "format/quote.h"
+#include "format/read_ahead.h"
 #include "format/safetensors_header.h"
 
 namespace octavo::format {
@@ -70,6 +71,7 @@ Result<std::string> ReadHeaderText(const InputFile& file) {
 
 struct SafetensorsFile::State {
   InputFile file;
+  ReadAhead ahead;
   SafetensorsHeader header;
   std::unordered_map<std::string_view, const SafetensorsEntry*> by_name;
 };
@@ -112,8 +114,14 @@ const SafetensorsEntry* SafetensorsFile::Find(std::string_view name) const {
 }
 
 Status SafetensorsFile::ReadAt(uint64_t offset, std::span<std::byte> out) const {
+  state_->ahead.Announce(offset, out.size());
   return state_->file.ReadAt(offset, out);
 }
+
+void SafetensorsFile::Stream(bool drops_read) const {
+  state_->ahead.Start(state_->file.fd(), state_->file.size(), drops_read);
+}
+void SafetensorsFile::Release(uint64_t offset) const { state_->ahead.Release(offset); }
 
 Result<std::vector<std::byte>> SafetensorsFile::Read(const SafetensorsEntry& entry) const {
   if (entry.offset > file_bytes() || entry.bytes > file_bytes() - entry.offset) {

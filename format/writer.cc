@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include "format/chunk.h"
 #include "format/digest.h"
@@ -26,6 +27,19 @@ Status CheckOutput(const std::string& path, bool overwrite) {
   if (stat(path.c_str(), &info) != 0) return {};
   if (overwrite || !S_ISREG(info.st_mode)) return {};  // AtomicFile refuses all but regular files
   return Status(ErrorCode::kAlreadyExists, path + " exists already");
+}
+
+// Whether the bytes are zero, and so many that a hole is worth it: a new file reads as zero where
+// nothing was written.
+bool CanBeHole(std::span<const std::byte> data) {
+  if (data.size() < kPageAlignment) return false;
+  uint64_t word = 0;
+  size_t at = 0;
+  for (; at + sizeof(word) <= data.size() && word == 0; at += sizeof(word)) {
+    std::memcpy(&word, data.data() + at, sizeof(word));
+  }
+  return word == 0 &&
+         std::ranges::all_of(data.subspan(at), [](std::byte byte) { return byte == std::byte{0}; });
 }
 
 }  // namespace
@@ -164,12 +178,16 @@ Result<Writer::Place> Writer::PlaceChunk(uint32_t tensor_idx, const EncodedChunk
 }
 
 Status Writer::WriteChunk(const Place& place, std::span<const std::byte> data) const {
-  const AtomicFile* file = nullptr;
+  const OpenShard* shard = nullptr;
   {
     const std::lock_guard lock_shards(state_->shards_mutex);
-    file = &state_->shards[place.shard].file;
+    shard = &state_->shards[place.shard];
   }
-  return file->WriteAt(place.offset, data);
+  if (CanBeHole(data)) return {};  // manifest and header come behind and before it
+  OCTAVO_RETURN_IF_ERROR(shard->file.WriteAt(place.offset, data));
+  const int error = shard->behind->Wrote(shard->file.fd(), place.offset + data.size(),
+                                         state_->options.drops_written);
+  return error == 0 ? Status() : ErrnoStatus(error, "cannot write", shard->file.final_path());
 }
 
 Status Writer::FinishTensor(uint32_t tensor_idx) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include "format/journal.h"
 #include "format/layout.h"
 #include "format/output_lock.h"
+#include "format/write_behind.h"
 #include "octavo/manifest.h"
 #include "octavo/result.h"
 #include "octavo/shard_packer.h"
@@ -29,6 +31,8 @@ enum class RecordKind : uint32_t { kFingerprint = 1, kSavePoint = 2, kCommit = 3
 struct OpenShard {
   AtomicFile file;
   uint64_t end = kHeaderBytes;  // of the payloads placed so far
+  std::unique_ptr<WriteBehind> behind =
+      std::make_unique<WriteBehind>();  // shards move, it does not
 };
 
 struct Writer::State {

@@ -30,6 +30,7 @@ struct Conversion {
   std::vector<ModuleJob> jobs;
   std::vector<std::string> warnings;
   PipelineOptions pipeline;
+  bool is_large = false;  // source and output, beside the memory
 };
 
 bool NeedsPrescan(const Conversion& conversion) {
@@ -119,7 +120,7 @@ Status WriteOutput(Conversion* conversion, ProgressMeter* progress, SavePoints* 
     progress->SetRest(StoredBytes(conversion->jobs));
   }
   WriterSink sink(writer);
-  SourceDigest digest(&conversion->source, plan.hashes_file);
+  SourceDigest digest(&conversion->source, plan.hashes_file, conversion->options.sha256);
   OCTAVO_RETURN_IF_ERROR(RunPipeline(conversion->source, conversion->pipeline, &conversion->jobs,
                                      &sink, &digest, progress, saves));
   for (const std::string& name : plan.assets) {
@@ -144,7 +145,7 @@ Status KeptForResuming(const Status& status) {
 }
 
 Result<Conversion> Prepare(const Checkpoint& source, const ConvertOptions& options) {
-  Conversion conversion{options, source, {}, {}, {}, source.warnings(), {}};
+  Conversion conversion{options, source, {}, {}, {}, source.warnings(), {}, false};
   OCTAVO_ASSIGN_OR_RETURN(conversion.quantization, ResolveQuantization(options));
   OCTAVO_ASSIGN_OR_RETURN(conversion.policy, DecidePolicy(source, options));
   conversion.warnings.insert(conversion.warnings.end(), conversion.policy.warnings.begin(),
@@ -170,7 +171,9 @@ Status Run(Conversion* conversion, format::Writer* writer, uint64_t* bytes_resum
   ProgressMeter progress(conversion->options.progress, bytes_total);
   SavePoints saves(writer, SaveInterval(conversion->options, bytes_total), &progress);
   *bytes_resumed = saves.BytesDone();
+  conversion->source.Stream(conversion->is_large);
   OCTAVO_RETURN_IF_ERROR(LookAhead(conversion, &progress, &saves));
+  conversion->source.Stream(conversion->is_large);  // from the front once more
   return WriteOutput(conversion, &progress, &saves, writer);
 }
 
@@ -200,6 +203,7 @@ Result<ConvertReport> ConvertChecked(const std::string& source_path, const std::
   OCTAVO_ASSIGN_OR_RETURN(Conversion conversion, Prepare(source, options));
   OCTAVO_RETURN_IF_ERROR(CheckNotSource(source, whole));
   OCTAVO_ASSIGN_OR_RETURN(const uint64_t planned_bytes, EstimateFileBytes(source, conversion.jobs));
+  conversion.is_large = IsLargeBesideMemory(SourceBytes(source) + planned_bytes);
   OCTAVO_ASSIGN_OR_RETURN(
       format::Writer writer,
       format::Writer::Create(

@@ -87,6 +87,7 @@ void AddOptions(const ConvertOptions& options, const format::Quantization& quant
   lines->Add("keep budget", options.keep_budget ? std::to_string(*options.keep_budget) : "none");
   lines->Add("codec", Name(options.codec));
   lines->Add("layout", Name(options.layout));
+  lines->Add("sha256", uint64_t{options.sha256});
   lines->Add("max shard size", options.max_shard_bytes);
 }
 

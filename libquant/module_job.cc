@@ -119,29 +119,33 @@ Result<ModuleJob> MakeJob(const Module& module, const Checkpoint& source) {
     const SourceTensor* tensor = source.Find(module.source_tensor);
     if (tensor == nullptr) return Differs(module, "it names no tensor of the source");
     OCTAVO_RETURN_IF_ERROR(SetWeight(module, *tensor, &job.weight));
-    if (module.scheme->layout != CodeLayout::kPlain &&
-        kPackedRows * module.in_features > (uint64_t{64} << 20)) {
-      return Status(ErrorCode::kLimit,
-                    "module \"" + module.name + "\": too many in_features for a packed layout");
-    }
+    OCTAVO_RETURN_IF_ERROR(CheckLayout(module));
   }
   return job;
 }
 
-uint64_t CodeChunkRows(const ModuleJob& job) {
-  const uint64_t in_features = job.module.in_features;
-  if (job.module.scheme->layout == CodeLayout::kPlain) return ChunkRows(in_features);
+Status CheckLayout(const Module& module) {
+  if (module.scheme->layout == CodeLayout::kPlain ||
+      kPackedRows * module.in_features <= (uint64_t{64} << 20)) {
+    return {};
+  }
+  return Status(ErrorCode::kLimit,
+                "module \"" + module.name + "\": too many in_features for a packed layout");
+}
+
+uint64_t CodeChunkRows(const Module& module) {
+  const uint64_t in_features = module.in_features;
+  if (module.scheme->layout == CodeLayout::kPlain) return ChunkRows(in_features);
   return kPackedRows * ChunkRows(kPackedRows * RoundUp(in_features, kPackedColumns));
 }
 
-TensorSpec CodesSpec(const ModuleJob& job) {
-  const Module& module = job.module;
+TensorSpec CodesSpec(const Module& module) {
   TensorSpec spec{.name = module.scheme->codes,
                   .dtype = DType::kI8,
                   .shape = {},
                   .matrix_rows = 0,
                   .chunk_rows = 0};
-  spec.chunk_rows = CodeChunkRows(job);
+  spec.chunk_rows = CodeChunkRows(module);
   if (module.kind == ModuleKind::kExperts) {
     spec.shape = Shape{module.experts, module.out_features, module.in_features};
     spec.matrix_rows = module.out_features;
@@ -184,7 +188,7 @@ std::vector<TensorSpec> SmallSpecs(const ModuleJob& job, DType kept_type) {
 uint64_t JobBytes(const ModuleJob& job) {
   uint64_t bytes = 0;
   for (const SourceTensor* tensor : job.tensors) {
-    bytes += tensor == job.weight.tensor ? CodesSpec(job).bytes() : tensor->bytes;
+    bytes += tensor == job.weight.tensor ? CodesSpec(job.module).bytes() : tensor->bytes;
   }
   if (job.is_quantized()) {
     for (const TensorSpec& spec : SmallSpecs(job)) bytes += spec.bytes();

@@ -50,12 +50,16 @@ format::Module MakeModule(const Decision& decision, const format::Checkpoint& so
 // that the module takes from it, or has it in another shape or type.
 Result<ModuleJob> MakeJob(const format::Module& module, const format::Checkpoint& source);
 
+// Whether the module's codes can have its layout. Errors: kLimit.
+Status CheckLayout(const format::Module& module);
+
 // ---- What a job stores
 // --------------------------------------------------------------------------------------------
+// Requires of the first two: module.scheme.
 // Output features in each chunk of codes: about 1 MiB, whole rows, whole groups of 16 in a packed
 // layout.
-uint64_t CodeChunkRows(const ModuleJob& job);
-TensorSpec CodesSpec(const ModuleJob& job);
+uint64_t CodeChunkRows(const format::Module& module);
+TensorSpec CodesSpec(const format::Module& module);
 TensorSpec CopySpec(const format::SourceTensor& tensor);
 // scales, code_sum, and where they exist zero_point, kept_index and kept_weight, in the order of
 // the file. `kept_type` of an fp32 source is known only once the values are.

@@ -1,6 +1,7 @@
 #include "libquant/output_path.h"
 
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -38,6 +39,13 @@ Status CheckDiskSpace(const std::string& output, uint64_t bytes) {
   if (bytes <= available) return {};
   return Status(ErrorCode::kIo, output + ": needs " + MiB(bytes) + ", but its disk has " +
                                     MiB(available) + " free");
+}
+
+bool IsLargeBesideMemory(uint64_t bytes) {
+  const long pages = sysconf(_SC_PHYS_PAGES);
+  const long page_bytes = sysconf(_SC_PAGESIZE);
+  return pages > 0 && page_bytes > 0 &&
+         bytes > static_cast<uint64_t>(pages) / 4 * static_cast<uint64_t>(page_bytes);
 }
 
 }  // namespace octavo::quant

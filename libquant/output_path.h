@@ -14,4 +14,7 @@ Status CheckNotSource(const format::Checkpoint& source, const std::string& outpu
 // The output's folder must have room. Errors: kIo, with both numbers.
 Status CheckDiskSpace(const std::string& output, uint64_t bytes);
 
+// Whether so many bytes in the page cache would crowd out what other programs have there.
+bool IsLargeBesideMemory(uint64_t bytes);
+
 }  // namespace octavo::quant

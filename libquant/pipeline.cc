@@ -20,7 +20,8 @@ struct Worker {
   RowResults rows;
   std::vector<int8_t> packed;
   OutputChunk chunk;
-  WeightRows read;  // of the current item
+  WeightRows read;            // of the current item
+  uint64_t hashed_bytes = 0;  // of its file, as of its commit
 };
 
 class Pipeline : public ItemStages {
@@ -46,7 +47,7 @@ class Pipeline : public ItemStages {
     if (item.num_rows == 0) return {};
     if (!IsWeight(item)) return ComputeCopy(item, &worker);
     OCTAVO_RETURN_IF_ERROR(ComputeCodes(job, item, &worker));
-    return sink_->Prepare(CodesSpec(job), &worker.chunk);
+    return sink_->Prepare(CodesSpec(job.module), &worker.chunk);
   }
 
   Status Commit(size_t item_idx, size_t worker_idx) override {
@@ -57,6 +58,7 @@ class Pipeline : public ItemStages {
     if (item.num_rows > 0 && worker.read.is_source_order) {
       OCTAVO_RETURN_IF_ERROR(digest_->Add(tensor.file, worker.read.offset, worker.buffers.source));
     }
+    worker.hashed_bytes = digest_->done(tensor.file);
     OCTAVO_RETURN_IF_ERROR(Begin(item, job, tensor));
     if (item.num_rows > 0) OCTAVO_RETURN_IF_ERROR(sink_->Place(&worker.chunk));
     if (IsWeight(item)) results_.Add(job, worker.rows);
@@ -73,7 +75,10 @@ class Pipeline : public ItemStages {
 
   Status Finish(size_t item_idx, size_t worker_idx) override {
     SavePoints::Writing writing(saves_);
-    if (items_[item_idx].num_rows > 0) {
+    const WorkItem& item = items_[item_idx];
+    if (item.num_rows > 0) {
+      source_.Release(jobs_[item.job].tensors[item.tensor]->file,
+                      workers_[worker_idx].hashed_bytes);
       OCTAVO_RETURN_IF_ERROR(sink_->Store(workers_[worker_idx].chunk));
     }
     return writing.Done(item_idx);
@@ -172,7 +177,7 @@ class Pipeline : public ItemStages {
       OCTAVO_RETURN_IF_ERROR(sink_->BeginModule(*job.bundle_bytes));
     }
     if (item.tensor == 0 && job.is_quantized()) results_.Begin(job);
-    return sink_->BeginTensor(IsWeight(item) ? CodesSpec(job) : CopySpec(tensor));
+    return sink_->BeginTensor(IsWeight(item) ? CodesSpec(job.module) : CopySpec(tensor));
   }
 
   const Checkpoint& source_;

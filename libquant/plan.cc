@@ -61,7 +61,7 @@ uint64_t EstimateChunks(const TensorSpec& spec) {
 std::vector<TensorSpec> AllSpecs(const ModuleJob& job) {
   std::vector<TensorSpec> specs;
   for (const SourceTensor* tensor : job.tensors) {
-    specs.push_back(tensor == job.weight.tensor ? CodesSpec(job) : CopySpec(*tensor));
+    specs.push_back(tensor == job.weight.tensor ? CodesSpec(job.module) : CopySpec(*tensor));
   }
   if (job.is_quantized()) {
     for (TensorSpec& spec : SmallSpecs(job)) specs.push_back(std::move(spec));

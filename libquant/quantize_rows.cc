@@ -8,13 +8,20 @@ namespace {
 using format::Method;
 using kernels::CpuKernels;
 using kernels::ElementBytes;
+using kernels::ElementType;
 using kernels::WeightRange;
 using kernels::ZeropointGrid;
 
 float Absmax(const MatrixRange& range) { return range.hi > -range.lo ? range.hi : -range.lo; }
 
-// Codes, scale, sum and zero point of one row.
-void EncodeRow(const CpuKernels& kernels, const RowTask& task, const std::byte* row,
+// Whether one pass gives codes and errors: errors are those from the source's values.
+bool EncodesMeasured(const CpuKernels& kernels, const RowTask& task, float absmax) {
+  return kernels.encode_measured != nullptr && task.type != ElementType::kFloat32 &&
+         task.weights == task.source && absmax < 0x1p120f;
+}
+
+// Codes, scale, sum and zero point of one row, and where that costs nothing more its errors: true.
+bool EncodeRow(const CpuKernels& kernels, const RowTask& task, const std::byte* row,
                const MatrixRange& range, size_t row_idx, RowResults* results) {
   int8_t* codes = results->codes.data() + row_idx * task.in_features;
   if (IsZeropoint(task.method)) {
@@ -23,12 +30,21 @@ void EncodeRow(const CpuKernels& kernels, const RowTask& task, const std::byte* 
         kernels.encode_zeropoint(row, task.type, task.in_features, grid, codes);
     results->scale[row_idx] = grid.step;
     results->zero_point[row_idx] = grid.zero_point - 128;
-    return;
+    return false;
   }
   const float absmax = kernels::StoredAbsmax(Absmax(range));
-  results->code_sum[row_idx] =
-      kernels.encode_symmetric(row, task.type, task.in_features, absmax, codes);
   results->scale[row_idx] = absmax;
+  if (!EncodesMeasured(kernels, task, absmax)) {
+    results->code_sum[row_idx] =
+        kernels.encode_symmetric(row, task.type, task.in_features, absmax, codes);
+    return false;
+  }
+  kernels::WeightError error;
+  results->code_sum[row_idx] =
+      kernels.encode_measured(row, task.type, task.in_features, absmax, codes, &error);
+  results->error[row_idx] = {error.weight_squares, error.error_squares, error.max_error,
+                             error.saturated};
+  return true;
 }
 
 void TakeKept(const RowTask& task, const std::byte* source_row, size_t row_idx,
@@ -72,12 +88,13 @@ bool QuantizeRows(const CpuKernels& kernels, const RowTask& task, RowResults* re
       if (row_range.first_non_finite != SIZE_MAX) return false;
       range = {row_range.lo, row_range.hi};
     }
-    EncodeRow(kernels, task, row, range, row_idx, results);
-    const Decoding decoding{results->scale[row_idx],
-                            is_zeropoint ? results->zero_point[row_idx] : 0, is_zeropoint};
-    results->error[row_idx] =
-        MeasureRow(source_row, task.source_type, results->codes.data() + row_idx * task.in_features,
-                   task.in_features, decoding);
+    if (!EncodeRow(kernels, task, row, range, row_idx, results)) {
+      const Decoding decoding{results->scale[row_idx],
+                              is_zeropoint ? results->zero_point[row_idx] : 0, is_zeropoint};
+      results->error[row_idx] = MeasureRow(source_row, task.source_type,
+                                           results->codes.data() + row_idx * task.in_features,
+                                           task.in_features, decoding);
+    }
     if (!task.kept_index.empty()) TakeKept(task, source_row, row_idx, results);
   }
   return true;

@@ -1,9 +1,15 @@
 #include "libquant/source_digest.h"
 
 #define XXH_STATIC_LINKING_ONLY  // XXH3_state_t, which has no other way to a file
+#if defined(OCTAVO_HAVE_XXH_DISPATCH)
+#include <xxh_x86dispatch.h>  // xxhash.h with the XXH3 functions that look at the CPU
+#else
 #include <xxhash.h>
+#endif
 
 #include <algorithm>
+
+#include "libquant/sha256.h"
 
 namespace octavo::quant {
 namespace {
@@ -28,12 +34,14 @@ struct SourceDigest::FileState {
     void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
   };
   std::unique_ptr<XXH3_state_t, Free> hash{XXH3_createState()};
+  Sha256 sha256;
   uint64_t done = 0;
   uint64_t put = 0;  // done at the last Put
 };
 
-SourceDigest::SourceDigest(const format::Checkpoint* source, std::vector<bool> hashed)
-    : source_(source), hashed_(std::move(hashed)) {
+SourceDigest::SourceDigest(const format::Checkpoint* source, std::vector<bool> hashed,
+                           bool with_sha256)
+    : source_(source), hashed_(std::move(hashed)), with_sha256_(with_sha256) {
   hashed_.resize(source->files().size(), hashed_.empty());
   for (size_t i = 0; i < source->files().size(); ++i) {
     files_.push_back(std::make_unique<FileState>());
@@ -43,14 +51,22 @@ SourceDigest::SourceDigest(const format::Checkpoint* source, std::vector<bool> h
 
 SourceDigest::~SourceDigest() = default;
 
+void SourceDigest::Hash(FileState* state, std::span<const std::byte> bytes) const {
+  XXH3_128bits_update(state->hash.get(), bytes.data(), bytes.size());
+  if (with_sha256_) state->sha256.Add(bytes);
+  state->done += bytes.size();
+}
+
+uint64_t SourceDigest::done(uint32_t file) const { return files_[file]->done; }
+
 Status SourceDigest::CatchUp(uint32_t file, uint64_t offset) {
   FileState& state = *files_[file];
   buffer_.resize(kReadBytes);
   while (state.done < offset) {
     const std::span<std::byte> part(buffer_.data(), std::min(kReadBytes, offset - state.done));
     OCTAVO_RETURN_IF_ERROR(source_->ReadAt(file, state.done, part));
-    XXH3_128bits_update(state.hash.get(), part.data(), part.size());
-    state.done += part.size();
+    Hash(&state, part);
+    source_->Release(file, state.done);
   }
   return {};
 }
@@ -60,8 +76,7 @@ Status SourceDigest::Add(uint32_t file, uint64_t offset, std::span<const std::by
   if (!hashed_[file]) return {};
   if (offset < state.done) return {};  // was hashed when later bytes came first
   OCTAVO_RETURN_IF_ERROR(CatchUp(file, offset));
-  XXH3_128bits_update(state.hash.get(), bytes.data(), bytes.size());
-  state.done += bytes.size();
+  Hash(&state, bytes);
   return {};
 }
 
@@ -75,6 +90,7 @@ void SourceDigest::Put(format::ByteWriter* out) {
     out->Put(i);
     out->Put(state.done);
     out->Put(*state.hash);
+    if (with_sha256_) out->Put(state.sha256.state());
     state.put = state.done;
   }
 }
@@ -88,6 +104,7 @@ void SourceDigest::Get(format::ByteReader* in) {
     const unsigned char* secret = state.hash->extSecret;  // where this process has it
     *state.hash = in->Get<XXH3_state_t>();
     state.hash->extSecret = secret;
+    if (with_sha256_) state.sha256.Restore(in->Get<Sha256::State>());
   }
 }
 
@@ -97,7 +114,8 @@ Result<std::vector<format::SourceFile>> SourceDigest::Finish() {
     if (!hashed_[file]) continue;
     const format::CheckpointFile& info = source_->files()[file];
     OCTAVO_RETURN_IF_ERROR(CatchUp(file, info.bytes));
-    result.push_back({info.name, info.bytes, Hex(XXH3_128bits_digest(files_[file]->hash.get()))});
+    result.push_back({info.name, info.bytes, Hex(XXH3_128bits_digest(files_[file]->hash.get())),
+                      with_sha256_ ? files_[file]->sha256.Finish() : std::string()});
   }
   return result;
 }

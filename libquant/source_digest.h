@@ -1,4 +1,5 @@
-// The running XXH3-128 of every source file, fed with what the pipeline reads anyway.
+// The running XXH3-128 of every source file, and SHA-256 where asked, fed with what the pipeline
+// reads anyway.
 #pragma once
 
 #include <cstddef>
@@ -21,11 +22,15 @@ namespace octavo::quant {
 class SourceDigest {
  public:
   // `source` must outlive this. `hashed`: for each of its files whether it is; empty: all are.
-  explicit SourceDigest(const format::Checkpoint* source, std::vector<bool> hashed = {});
+  // with_sha256: SHA-256 besides XXH3.
+  explicit SourceDigest(const format::Checkpoint* source, std::vector<bool> hashed = {},
+                        bool with_sha256 = false);
   ~SourceDigest();
 
   // Bytes [offset, offset + bytes.size()) of a file have been read. Errors: kIo.
   Status Add(uint32_t file, uint64_t offset, std::span<const std::byte> bytes);
+  // Up to where a file was hashed: nothing before is read again.
+  uint64_t done(uint32_t file) const;
   // What was hashed since the last Put, for a save point; Get takes such states one after the
   // other.
   void Put(format::ByteWriter* out);
@@ -35,10 +40,12 @@ class SourceDigest {
 
  private:
   struct FileState;
+  void Hash(FileState* state, std::span<const std::byte> bytes) const;
   Status CatchUp(uint32_t file, uint64_t offset);
 
   const format::Checkpoint* source_;
   std::vector<bool> hashed_;
+  const bool with_sha256_;
   std::vector<std::unique_ptr<FileState>> files_;
   std::vector<std::byte> buffer_;
 };

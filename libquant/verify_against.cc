@@ -4,6 +4,7 @@
 #include <new>
 
 #include "libquant/compare_sink.h"
+#include "libquant/output_path.h"
 #include "libquant/pipeline.h"
 #include "libquant/plan.h"
 #include "octavo/convert.h"
@@ -124,6 +125,9 @@ void CompareDigests(const Reader& reader, const std::vector<format::SourceFile>&
     if (it == files.end()) {
       sink->Report("manifest",
                    "made from a source file " + file.name + ", which this source does not have");
+    } else if (!file.sha256.empty() && it->sha256 != file.sha256) {
+      sink->Report("manifest", "made from a " + file.name + " with SHA-256 " + file.sha256 +
+                                   ", this one has " + it->sha256);
     } else if (it->xxh3 != file.xxh3 || it->bytes != file.bytes) {
       sink->Report("manifest", "made from a " + file.name + " with XXH3 " + file.xxh3 +
                                    ", this one has " + it->xxh3);
@@ -134,7 +138,7 @@ void CompareDigests(const Reader& reader, const std::vector<format::SourceFile>&
 Result<std::vector<Finding>> Verify(const std::string& file, const std::string& source_path,
                                     const ConvertOptions& options) {
   OCTAVO_ASSIGN_OR_RETURN(const Reader reader, Reader::Open(file));
-  OCTAVO_ASSIGN_OR_RETURN(const Checkpoint source, Checkpoint::Open(source_path));
+  OCTAVO_ASSIGN_OR_RETURN(Checkpoint source, Checkpoint::Open(source_path));
   CompareSink sink(&reader);
   std::vector<ModuleJob> jobs = JobsOfFile(reader, source, &sink);
 
@@ -144,10 +148,16 @@ Result<std::vector<Finding>> Verify(const std::string& file, const std::string& 
   ProgressMeter progress(options.progress,
                          StoredBytes(jobs) + (has_prescan ? QuantizedBytes(jobs) : 0));
   std::vector<uint32_t> bad;
+  const bool is_large = IsLargeBesideMemory(SourceBytes(source) + reader.total_bytes());
+  source.Stream(is_large);
   if (has_prescan) OCTAVO_RETURN_IF_ERROR(RunPrescan(source, pipeline, &jobs, &bad, &progress));
   if (!bad.empty())
     return RefuseWeight(source, *jobs[bad.front()].weight.tensor, pipeline.via_fp16);
-  SourceDigest digest(&source);
+  source.Stream(is_large);  // from the front once more
+  const bool has_sha256 =
+      std::ranges::any_of(reader.manifest().source.files,
+                          [](const format::SourceFile& stated) { return !stated.sha256.empty(); });
+  SourceDigest digest(&source, {}, has_sha256);
   OCTAVO_RETURN_IF_ERROR(RunPipeline(source, pipeline, &jobs, &sink, &digest, &progress));
 
   CompareTies(reader, source, &sink);

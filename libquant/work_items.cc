@@ -22,7 +22,7 @@ void CutRows(uint32_t job, uint32_t tensor, uint64_t num_rows, uint64_t chunk_ro
 
 void CutWeight(const ModuleJob& job, uint32_t job_idx, uint32_t tensor_idx,
                std::vector<WorkItem>* items) {
-  CutRows(job_idx, tensor_idx, job.weight.num_rows(), CodeChunkRows(job), job.weight.out_features,
+  CutRows(job_idx, tensor_idx, job.weight.num_rows(), CodeChunkRows(job.module), job.weight.out_features,
           items);
 }
 

@@ -52,6 +52,7 @@ void ConvertCommand::Register(CLI::App& app) {
                  "Write shards of at most this size and an index: 5GB, 500MB, 2GiB")
       ->check(ByteSize())
       ->option_text("SIZE");
+  app.add_flag("--sha256", options.sha256, "Store the SHA-256 of every source file, too");
   app.add_option("--part", part,
                  "Convert part I of N of a sharded conversion, for octavo join to put together")
       ->check(PartOfMany())

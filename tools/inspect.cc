@@ -62,7 +62,7 @@ Status InspectCommand::PrintModule(const format::Reader& reader) const {
     return Status(ErrorCode::kNotFound,
                   path + ": no module \"" + module + "\"" + SuggestNames(module, names));
   }
-  const ModelFacts facts = FactsOf(reader.manifest());
+  const ModelFacts facts = FactsOf(reader);
   const auto module_idx = static_cast<size_t>(found - reader.manifest().modules.data());
   const uint64_t kept = facts.module_kept_columns[module_idx];
   Print(json ? ToText(ModuleJson(*found, kept, facts.module_bytes[module_idx]))

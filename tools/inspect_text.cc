@@ -44,7 +44,8 @@ std::string KeptColumnsTable(const format::Manifest& manifest, const ModelFacts&
 std::string SourceFiles(const format::Manifest& manifest) {
   std::vector<std::vector<std::string>> rows;
   for (const format::SourceFile& file : manifest.source.files) {
-    rows.push_back({Escaped(file.name), FormatBytes(file.bytes), "xxh3 " + file.xxh3});
+    const std::string sha256 = file.sha256.empty() ? "" : "  sha256 " + file.sha256;
+    rows.push_back({Escaped(file.name), FormatBytes(file.bytes), "xxh3 " + file.xxh3 + sha256});
   }
   return FileTable("source files", std::move(rows));
 }
@@ -71,7 +72,7 @@ std::string Shards(const format::Manifest& manifest) {
 
 std::string SummaryText(const format::Reader& reader) {
   const format::Manifest& manifest = reader.manifest();
-  const ModelFacts facts = FactsOf(manifest);
+  const ModelFacts facts = FactsOf(reader);
   return HeadLine(reader) + "\n" + "architecture  " + DescribeArchitecture(manifest.source) + "\n" +
          "quantization  " + DescribeQuantization(manifest.quantization) + "\n" +
          SizeLines(facts, reader.total_bytes()) + "converter     " + Escaped(manifest.converter) +
@@ -134,7 +135,7 @@ std::string ModuleText(const format::Reader& reader, const format::Module& modul
 Json InspectJson(const format::Reader& reader) {
   const format::FileHeader& header = reader.header();
   const format::Manifest& manifest = reader.manifest();
-  const ModelFacts facts = FactsOf(manifest);
+  const ModelFacts facts = FactsOf(reader);
   Json tensors = Json::array(), assets = Json::array(), shards = Json::array();
   for (const format::TensorEntry& tensor : manifest.tensors) tensors.push_back(TensorJson(tensor));
   for (const format::TensorEntry& asset : manifest.assets) {

@@ -29,7 +29,10 @@ Json SchemeJson(const format::SchemeDescriptor& scheme) {
 Json SourceJson(const format::Source& source) {
   Json files = Json::array();
   for (const format::SourceFile& file : source.files) {
-    files.push_back({{"name", file.name}, {"bytes", file.bytes}, {"xxh3", file.xxh3}});
+    files.push_back({{"name", file.name},
+                     {"bytes", file.bytes},
+                     {"xxh3", file.xxh3},
+                     {"sha256", OrNull(file.sha256)}});
   }
   return {{"format", source.format},
           {"model_type", OrNull(source.model_type)},

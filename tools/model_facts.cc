@@ -8,11 +8,9 @@
 namespace octavo::tools {
 namespace {
 
-using Index = std::unordered_map<std::string_view, const format::TensorEntry*>;
-
 // What stands for a quantized weight; empty names where there is none.
-std::vector<std::string> WeightTensors(const format::Module& module) {
-  std::vector<std::string> names = {module.weight};
+std::vector<std::string_view> WeightTensors(const format::Module& module) {
+  std::vector<std::string_view> names = {module.weight};
   if (module.scheme) {
     const format::SchemeDescriptor& scheme = *module.scheme;
     names.insert(names.end(), {scheme.codes, scheme.scales, scheme.code_sum, scheme.zero_point});
@@ -21,11 +19,11 @@ std::vector<std::string> WeightTensors(const format::Module& module) {
   return names;
 }
 
-uint64_t StoredBytes(const Index& index, std::span<const std::string> names) {
+uint64_t StoredBytes(const FindTensor& find, std::span<const std::string_view> names) {
   uint64_t bytes = 0;
-  for (const std::string& name : names) {
+  for (const std::string_view name : names) {
     if (name.empty()) continue;
-    if (const auto found = index.find(name); found != index.end()) bytes += found->second->bytes;
+    if (const format::TensorEntry* tensor = find(name)) bytes += tensor->bytes;
   }
   return bytes;
 }
@@ -41,36 +39,52 @@ void AddQuantized(const format::Module& module, uint64_t weight_bytes, ModelFact
 }  // namespace
 
 std::vector<std::string> TensorsOf(const format::Module& module) {
-  std::vector<std::string> names = WeightTensors(module);
+  const std::vector<std::string_view> weight = WeightTensors(module);
+  std::vector<std::string> names(weight.begin(), weight.end());
   names.push_back(module.bias);
   names.insert(names.end(), module.tensors.begin(), module.tensors.end());
   std::erase(names, "");
   return names;
 }
 
-ModelFacts FactsOf(const format::Manifest& manifest) {
+ModelFacts FactsOf(const format::Manifest& manifest, const FindTensor& find) {
   ModelFacts facts;
-  Index index;
-  for (const format::TensorEntry& tensor : manifest.tensors) index.emplace(tensor.name, &tensor);
   for (const format::SourceFile& file : manifest.source.files) facts.bytes_source += file.bytes;
   for (const format::Module& module : manifest.modules) {
     // A tied module's weight is another's.
     const uint64_t weight_bytes =
-        module.tied_to.empty() ? StoredBytes(index, WeightTensors(module)) : 0;
-    facts.module_bytes.push_back(weight_bytes + StoredBytes(index, {&module.bias, 1}) +
-                                 StoredBytes(index, module.tensors));
+        module.tied_to.empty() ? StoredBytes(find, WeightTensors(module)) : 0;
+    std::vector<std::string_view> others(module.tensors.begin(), module.tensors.end());
+    others.push_back(module.bias);
+    facts.module_bytes.push_back(weight_bytes + StoredBytes(find, others));
     if (module.quantized) {
       AddQuantized(module, weight_bytes, &facts);
     } else {
       ++facts.skipped_modules;
     }
-    const auto kept = index.find(module.kept_index);
-    const bool has_kept = !module.kept_index.empty() && kept != index.end();
-    facts.module_kept_columns.push_back(has_kept ? kept->second->shape.NumElements().value_or(0)
-                                                 : 0);
+    uint64_t kept_columns = 0;
+    if (!module.kept_index.empty()) {
+      const format::TensorEntry* kept = find(module.kept_index);
+      if (kept != nullptr) kept_columns = kept->shape.NumElements().value_or(0);
+    }
+    facts.module_kept_columns.push_back(kept_columns);
     facts.kept_columns += facts.module_kept_columns.back();
   }
   return facts;
+}
+
+ModelFacts FactsOf(const format::Reader& reader) {
+  return FactsOf(reader.manifest(), [&](std::string_view name) { return reader.FindTensor(name); });
+}
+
+ModelFacts FactsOf(const format::Manifest& manifest) {
+  std::unordered_map<std::string_view, const format::TensorEntry*> index;
+  index.reserve(manifest.tensors.size());
+  for (const format::TensorEntry& tensor : manifest.tensors) index.emplace(tensor.name, &tensor);
+  return FactsOf(manifest, [&](std::string_view name) {
+    const auto found = index.find(name);
+    return found == index.end() ? nullptr : found->second;
+  });
 }
 
 }  // namespace octavo::tools

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "octavo/manifest.h"
+#include "octavo/reader.h"
 
 namespace octavo::tools {
 
@@ -20,6 +23,10 @@ struct ModelFacts {
   std::vector<uint64_t> module_kept_columns;
   std::vector<uint64_t> module_bytes;  // of its tensors in the file; a tied weight is another's
 };
+// Tensors are looked up by `find`, null for an unknown name.
+using FindTensor = std::function<const format::TensorEntry*(std::string_view name)>;
+ModelFacts FactsOf(const format::Manifest& manifest, const FindTensor& find);
+ModelFacts FactsOf(const format::Reader& reader);
 ModelFacts FactsOf(const format::Manifest& manifest);
 
 // Names of all tensors that a module uses, in the order of docs/format.md section 8.

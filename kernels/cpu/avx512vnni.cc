@@ -13,6 +13,7 @@
 
 #include "kernels/cpu/fp_environment.h"
 #include "kernels/cpu/tables.h"
+#include "kernels/cpu/weights16.h"
 #include "octavo/kernels.h"
 
 namespace octavo::kernels {
@@ -122,10 +123,13 @@ inline __m512i Encode(__m512 values, const CodeGrid& grid) {
 
 WeightRange RangeOfWeights(const void* row, ElementType type, size_t in_features) {
   const FpEnvironment environment;
+  WeightRange result;
+  if (type != ElementType::kFloat32 && weights16::FiniteRange(row, type, in_features, &result)) {
+    return result;
+  }
   const Elements source{static_cast<const unsigned char*>(row), type};
   const __m512i infinity = _mm512_set1_epi32(kInfinityBits);
   Range range;
-  WeightRange result;
   for (size_t i = 0; i < in_features; i += kLanes) {
     __m512 values = Widen(source, i, FirstLanes(in_features - i));
     const __m512i magnitude = Magnitude(values);
@@ -605,6 +609,7 @@ constinit const CpuKernels kAvx512VnniKernels = {
     .layout = WeightLayout::kVnni16x4,
     .weight_range = RangeOfWeights,
     .encode_symmetric = EncodeSymmetric,
+    .encode_measured = weights16::EncodeMeasured,
     .encode_zeropoint = EncodeZeropoint,
     .find_outliers = FindOutliers,
     .row_ranges = RowRanges,

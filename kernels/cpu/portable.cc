@@ -630,6 +630,7 @@ constinit const CpuKernels kPortableKernels = {
     .layout = WeightLayout::kPlain,
     .weight_range = RangeOfWeights,
     .encode_symmetric = EncodeSymmetric,
+    .encode_measured = nullptr,
     .encode_zeropoint = EncodeZeropoint,
     .find_outliers = FindOutliers,
     .row_ranges = RowRanges,

@@ -23,6 +23,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/fp_environment.h"
+#include "kernels/cpu/weights16.h"
 #include "octavo/kernels.h"
 
 namespace octavo::kernels {
@@ -183,11 +184,14 @@ inline int64_t LowBytes(__m256i codes) {
 
 WeightRange RangeOfWeights(const void* row, ElementType type, size_t in_features) {
   const FpEnvironment environment;
+  WeightRange result;
+  if (type != ElementType::kFloat32 && weights16::FiniteRange(row, type, in_features, &result)) {
+    return result;
+  }
   const Elements source{static_cast<const unsigned char*>(row), type};
   const __m256i largest_finite = _mm256_set1_epi32(kInfinityBits - 1);
   const __m256i infinity = _mm256_set1_epi32(kInfinityBits);
   Range range;
-  WeightRange result;
   for (size_t i = 0; i < in_features; i += kLanes) {
     __m256 values = Widen(source, i, in_features - i);
     const __m256i magnitude = Magnitude(values);
@@ -688,6 +692,7 @@ constexpr CpuKernels YmmKernels(const char* name) {
       .layout = WeightLayout::kVnni16x4,
       .weight_range = RangeOfWeights,
       .encode_symmetric = EncodeSymmetric,
+      .encode_measured = weights16::EncodeMeasured,
       .encode_zeropoint = EncodeZeropoint,
       .find_outliers = FindOutliers,
       .row_ranges = RowRanges,

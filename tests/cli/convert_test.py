@@ -1,6 +1,7 @@
 """octavo convert: what it writes, says and leaves alone."""
 
 import filecmp
+import hashlib
 import json
 import unittest
 
@@ -27,6 +28,17 @@ class Convert(CliTest):
         inspected = self.octavo_json("inspect", "model.8vo")
         for key in ["source", "quantization", "summary", "modules"]:
             self.assertEqual(report[key], inspected[key])
+
+    def test_sha256_of_the_source_is_stored_and_compared(self):
+        expected = hashlib.sha256((GPT2 / "model.safetensors").read_bytes()).hexdigest()
+        self.octavo("convert", GPT2, "-o", "model.8vo", "--quiet", "--sha256")
+        files = self.octavo_json("inspect", "model.8vo")["source"]["files"]
+        self.assertEqual([file["sha256"] for file in files], [expected])
+        self.assertIn("sha256 " + expected, self.octavo("inspect", "model.8vo").out)
+        self.octavo("verify", "model.8vo", "--against", GPT2)
+        self.octavo("convert", GPT2, "-o", "plain.8vo", "--quiet")
+        files = self.octavo_json("inspect", "plain.8vo")["source"]["files"]
+        self.assertEqual([file["sha256"] for file in files], [None])
 
     def test_quiet_says_nothing(self):
         result = self.octavo("convert", GPT2, "-o", "model.8vo", "--quiet")

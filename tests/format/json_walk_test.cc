@@ -14,7 +14,7 @@ class Recorder : public JsonWalker {
   Status OnBegin(bool is_array) override { return Note(is_array ? "[" : "{"); }
   Status OnEnd() override { return Note("end"); }
   Status OnScalar(const JsonScalar& scalar) override {
-    constexpr std::string_view kTypes[] = {"null", "bool", "count", "negative", "float", "string"};
+    constexpr std::string_view kTypes[] = {"null", "bool", "count", "number", "string"};
     if (scalar.text == "stop") return Status(ErrorCode::kRefused, "stopped");
     std::string value(kTypes[static_cast<size_t>(scalar.type)]);
     if (scalar.is_count()) value += " " + std::to_string(scalar.count);
@@ -36,8 +36,8 @@ TEST(JsonWalker, TellsValuesWithTheirPaths) {
       R"( {"a":{"b":"\u00e9","c":[1,{"d":-1}]},"e":null,"f":[true,0.5],"g":18446744073709551615} )");
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(recorder.log,
-            " {\n/a {\n/a/b string é\n/a/c [\n/a/c/ count 1\n/a/c/ {\n/a/c//d negative\n/a/c/ end\n"
-            "/a/c end\n/a end\n/e null\n/f [\n/f/ bool\n/f/ float\n/f end\n"
+            " {\n/a {\n/a/b string é\n/a/c [\n/a/c/ count 1\n/a/c/ {\n/a/c//d number\n/a/c/ end\n"
+            "/a/c end\n/a end\n/e null\n/f [\n/f/ bool\n/f/ number\n/f end\n"
             "/g count 18446744073709551615\n end\n");
 }
 

@@ -1,6 +1,8 @@
 // The writer's contract: what it refuses, and how it cuts a model into shards.
 #include "octavo/writer.h"
 
+#include <sys/stat.h>
+
 #include <thread>
 
 #include "tests/format/octavo_files.h"
@@ -46,6 +48,25 @@ TEST_F(WriterContract, CallsOutOfOrderAreRefused) {
   EXPECT_TRUE(writer.FinishTensor(*first).ok());
   EXPECT_TRUE(writer.AppendAsset("c", {}).ok());
   EXPECT_EQ(writer.AddTensor("b", DType::kU8, Shape{1}).code(), kMisuse) << "after an asset";
+}
+
+TEST_F(WriterContract, ChunksOfZerosAreHoles) {
+  constexpr uint64_t kBytes = 8u << 20;
+  Writer writer = Create();
+  ASSERT_TRUE(
+      writer.AppendTensor("zeros", DType::kU8, Shape{8, kBytes / 8}, std::vector<std::byte>(kBytes))
+          .ok());
+  std::vector<std::byte> one(kBytes);
+  one.back() = std::byte{1};  // one chunk of eight is written
+  ASSERT_TRUE(writer.AppendTensor("one", DType::kU8, Shape{8, kBytes / 8}, one).ok());
+  ASSERT_TRUE(writer.Finish({}).ok());
+  struct stat info;
+  ASSERT_EQ(stat(path_.c_str(), &info), 0);
+  EXPECT_GT(static_cast<uint64_t>(info.st_size), 2 * kBytes);
+  EXPECT_LT(static_cast<uint64_t>(info.st_blocks) * 512, kBytes / 2);
+  const auto reader = Reader::Open(path_, {.verify = true});
+  ASSERT_TRUE(reader.ok()) << reader.status().message();
+  EXPECT_EQ(*reader->ReadAll(*reader->FindTensor("one")), one);
 }
 
 TEST_F(WriterContract, ValuesThatBreakARuleAreRefusedWithIt) {

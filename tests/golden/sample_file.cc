@@ -45,7 +45,7 @@ SampleFile::SampleFile(const std::string& path, const format::WriterOptions& opt
   manifest_.source.model_type = "gpt2";
   manifest_.source.architecture = "GPT2LMHeadModel";
   manifest_.source.known_architecture = true;
-  manifest_.source.files = {{"model.safetensors", 1234, "0123456789abcdef0123456789abcdef"}};
+  manifest_.source.files = {{"model.safetensors", 1234, "0123456789abcdef0123456789abcdef", ""}};
 }
 
 // A linear congruential generator: the same numbers everywhere and for ever.

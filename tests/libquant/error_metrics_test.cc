@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "octavo/half.h"
+#include "octavo/kernels.h"
 #include "tests/testing/random.h"
 
 namespace octavo::quant {
@@ -72,6 +74,83 @@ TEST(MeasureRow, SeesEveryFiniteHalf) {
     const double value = kernels::HalfToFloat(half);
     const ErrorSums sums = MeasureRow(&half, ElementType::kFloat16, codes.data(), 1, {});
     ASSERT_EQ(sums.weight_squares, value * value) << half;
+  }
+}
+
+// ---- Codes and errors in one pass: the same bits as in two, in every table that has it ----
+
+struct Row {
+  ElementType type;
+  std::vector<uint16_t> bits;
+  float absmax;  // at least every magnitude
+};
+
+float ValueOf(const Row& row, size_t k) {
+  return row.type == ElementType::kFloat16 ? kernels::HalfToFloat(row.bits[k])
+                                           : kernels::BFloat16ToFloat(row.bits[k]);
+}
+
+Row MakeRow(ElementType type, size_t length, float deviation, octavo::testing::Random& random) {
+  Row row{type, {}, 0};
+  for (size_t k = 0; k < length; ++k) {
+    const float value = random.Normal(k % 7 == 0 ? deviation * 1e-5f : deviation);
+    row.bits.push_back(type == ElementType::kFloat16 ? kernels::FloatToHalf(value)
+                                                     : kernels::FloatToBFloat16(value));
+    row.absmax = std::max(row.absmax, std::fabs(ValueOf(row, k)));
+  }
+  return row;
+}
+
+void ExpectTheSameInOnePass(const kernels::CpuKernels& table, const Row& row) {
+  const size_t length = row.bits.size();
+  const float absmax = kernels::StoredAbsmax(row.absmax);
+  std::vector<int8_t> expected(length), codes(length);
+  const int32_t expected_sum =
+      table.encode_symmetric(row.bits.data(), row.type, length, absmax, expected.data());
+  kernels::WeightError error;
+  const int32_t sum =
+      table.encode_measured(row.bits.data(), row.type, length, absmax, codes.data(), &error);
+  ASSERT_EQ(codes, expected);
+  ASSERT_EQ(sum, expected_sum);
+  const ErrorSums sums =
+      MeasureRow(row.bits.data(), row.type, codes.data(), length, {absmax, 0, false});
+  ASSERT_EQ(error.weight_squares, sums.weight_squares);
+  ASSERT_EQ(error.error_squares, sums.error_squares);
+  ASSERT_EQ(error.max_error, sums.max_error);
+  ASSERT_EQ(error.saturated, sums.saturated);
+}
+
+std::vector<Row> InterestingRows(octavo::testing::Random& random) {
+  std::vector<Row> rows;
+  for (const ElementType type : {ElementType::kFloat16, ElementType::kBFloat16}) {
+    for (size_t length = 0; length < 70; ++length) {
+      rows.push_back(MakeRow(type, length, 0.02f, random));
+    }
+    rows.push_back(MakeRow(type, 4099, 1.0f, random));
+    rows.push_back(rows.back());
+    rows.back().absmax *= 8;  // one of another row, as for methods with one range
+    rows.push_back(MakeRow(type, 333, 3e-6f, random));  // subnormal halves
+  }
+  for (const float deviation :
+       {1e35f, 1e-30f, 1e-36f, 1e-39f}) {  // the last: absmax is stored as 0
+    rows.push_back(MakeRow(ElementType::kBFloat16, 333, deviation, random));
+  }
+  Row all{ElementType::kFloat16, {}, 65504.0f};
+  for (uint32_t half = 0; half < 0x7c00; ++half) {
+    all.bits.push_back(static_cast<uint16_t>(half));
+    all.bits.push_back(static_cast<uint16_t>(half | 0x8000));
+  }
+  rows.push_back(std::move(all));
+  return rows;
+}
+
+TEST(EncodeMeasured, GivesTheBitsOfTwoPasses) {
+  octavo::testing::Random random(octavo::testing::TestSeed());
+  const std::vector<Row> rows = InterestingRows(random);
+  for (const kernels::CpuKernelsInfo& info : kernels::ListCpuKernels()) {
+    if (!info.supported || info.kernels->encode_measured == nullptr) continue;
+    SCOPED_TRACE(info.name);
+    for (const Row& row : rows) ExpectTheSameInOnePass(*info.kernels, row);
   }
 }
 

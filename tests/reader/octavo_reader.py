@@ -310,10 +310,12 @@ def check_top_level(manifest, is_index):
         field(file, "name", "string", f"source file {i}")
         field(file, "bytes", "size", f"source file {i}")
         field(file, "xxh3", "string", f"source file {i}")
-        # R13: a base name and an XXH3-128.
+        field(file, "sha256", "string", f"source file {i}", optional=True)
+        # R13: a base name, an XXH3-128, and maybe a SHA-256.
         require(
             is_base_name(file["name"]) and HEX32.fullmatch(file["xxh3"]), "R13",
             f"source file {i} does not have a base name and 32 hex digits")
+        require(HEX64.fullmatch(file.get("sha256", "0" * 64)), "R13", f"source file {i} has a sha256 without 64 hex digits")
     field(manifest, "quantization", "object", where)
     for key in ("module", "tensor", "asset"):
         check_names(array_of(manifest, key + "s", "object", where), key)
@@ -374,6 +376,7 @@ MAX_ASSET_BYTES = GIB
 MAX_WINDOW_BYTES = 1 << 26
 BIG_PAYLOAD = 65536
 HEX32 = re.compile("[0-9a-f]{32}")
+HEX64 = re.compile("[0-9a-f]{64}")
 HEX16 = re.compile("[0-9a-f]{16}")
 
 Chunk = collections.namedtuple("Chunk", "raw_bytes stored_bytes xxh3 offset")

@@ -57,7 +57,12 @@ class Checkpoint {
   // Things worth telling that are no errors, one sentence each (an index whose total_size is wrong, say).
   const std::vector<std::string>& warnings() const;
 
+  // The files are read from front to back next: what comes is fetched ahead. With drops_read, what Release names leaves the
+  // page cache, unless it was there before. Not thread-safe.
+  void Stream(bool drops_read) const;
   Status ReadAt(uint32_t file, uint64_t offset, std::span<std::byte> out) const;
+  // Bytes before `offset` are not read again.
+  void Release(uint32_t file, uint64_t offset) const;
   // kIo if a file's size or modification time changed since Open.
   Status CheckUnchanged() const;
 

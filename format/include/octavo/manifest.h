@@ -75,6 +75,7 @@ struct SourceFile {
   std::string name;       // base name
   uint64_t bytes = 0;
   std::string xxh3;       // XXH3-128, 32 hex digits
+  std::string sha256;     // 64 hex digits; empty: not taken
 
   friend bool operator==(const SourceFile&, const SourceFile&) = default;
 };

@@ -46,6 +46,9 @@ class SafetensorsFile {
 
   // Any bytes of the file, the header included. Errors: kIo (also: the file shrank).
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const;
+  // As Checkpoint has them.
+  void Stream(bool drops_read) const;
+  void Release(uint64_t offset) const;
   Result<std::vector<std::byte>> Read(const SafetensorsEntry& entry) const;
   // kIo if size or modification time changed since Open.
   Status CheckUnchanged() const;

@@ -19,6 +19,8 @@ struct WriterOptions {
   // 0: one file; else a sharded model, each shard at most this large where its largest bundle allows. What fits into one
   // shard becomes a plain single file.
   uint64_t max_shard_bytes = 0;
+  // What is on disk leaves the page cache: for files that are large beside the memory.
+  bool drops_written = false;
   // What the bytes depend on, a line "key<tab>value\n" for each thing. Not empty: a journal is kept, so that an interrupted
   // writer can be resumed by one with the same text.
   std::string fingerprint = {};
@@ -91,7 +93,7 @@ class Writer {
     uint64_t offset = 0;
   };
   Result<Place> PlaceChunk(uint32_t tensor_idx, const EncodedChunk& chunk);
-  // Writes the bytes there. Thread-safe. Errors: kIo, naming the cause.
+  // Writes the bytes there; chunks of zeros become holes of the file. Thread-safe. Errors: kIo, naming the cause.
   Status WriteChunk(const Place& place, std::span<const std::byte> data) const;
   // Checks that all chunks were placed.
   Status FinishTensor(uint32_t tensor_idx);

@@ -77,6 +77,16 @@ struct WeightRange {
   float absmax() const { return hi > -lo ? hi : -lo; }
 };
 
+// How far symmetric codes of a row are from its weights. Errors are 127 * w - code * absmax. The
+// sums are of exact squares, in eight lanes (weight k in lane k % 8) that are added pairwise at the
+// end: every machine has the same bits.
+struct WeightError {
+  double weight_squares = 0;
+  double error_squares = 0;
+  double max_error = 0;
+  uint64_t saturated = 0;  // codes that are 127 or -127
+};
+
 // One zero-point grid: w ~ (v - zero_point) * step, v in [0, 255].
 struct ZeropointGrid {
   float inverse_step = 0;
@@ -200,6 +210,11 @@ struct CpuKernels {
   // the codes. Requires: finite row; absmax as StoredAbsmax gives it.
   int32_t (*encode_symmetric)(const void* row, ElementType type, size_t in_features, float absmax,
                               int8_t* codes);
+  // encode_symmetric and how far the codes are from the weights, in one pass; null: this table has
+  // none. Requires: kFloat16 or kBFloat16; absmax a value of that type, at least every magnitude
+  // (or 0), below 2^120.
+  int32_t (*encode_measured)(const void* row, ElementType type, size_t in_features, float absmax,
+                             int8_t* codes, WeightError* error);
   // code = clamp(rne(w * inverse_step) + zero_point, 0, 255) - 128. Returns the sum of the codes.
   int32_t (*encode_zeropoint)(const void* row, ElementType type, size_t in_features,
                               ZeropointGrid grid, int8_t* codes);

@@ -60,12 +60,14 @@ struct ConvertOptions {
   format::Codec codec = format::Codec::kNone;
   format::CodeLayout layout = format::CodeLayout::kPlain;  // experts are always plain
   uint64_t max_shard_bytes = 0;                            // 0: one file
+  bool sha256 = false;                                     // SHA-256 of every source file, too
   PartOfMany part = {};  // needs max_shard_bytes; the output is then OUTPUT.part-I-of-N, for Join
   bool overwrite = false;
-  // Go on where an interrupted conversion to this output stopped, if there is one: the source and the options above must be the
-  // same.
+  // Go on where an interrupted conversion to this output stopped, if there is one: the source and
+  // the options above must be the same.
   bool resume = false;
-  // Bytes of the source between two points from which a conversion can be resumed; 0: a fiftieth, at least 16 MiB.
+  // Bytes of the source between two points from which a conversion can be resumed; 0: a fiftieth,
+  // at least 16 MiB.
   uint64_t save_interval_bytes = 0;
   int32_t num_threads = 0;  // 0: one for each CPU. Never changes the bytes.
   ProgressCallback progress = {};
@@ -105,18 +107,20 @@ struct ConvertReport {
 // source and options give the same bytes, whatever the threads and the CPU.
 // Errors: as Checkpoint::Open and format::Writer, and kRefused (non-finite weights, overflow to
 // fp16, a source that is quantized already), kInvalidArgument (also: the output is a file of the
-// source, and resuming with another source or other options), kCancelled, kIo (also: too little room
-// on the disk, a source that changed while it was read, and an output that another process is
+// source, and resuming with another source or other options), kCancelled, kIo (also: too little
+// room on the disk, a source that changed while it was read, and an output that another process is
 // writing). On error the old output is untouched. What kIo, kCancelled and kLimit interrupt can be
-// resumed if it had come to a save point; it waits in hidden files beside the output, which the next
-// conversion to that output takes up or removes. Of the work done, less than two intervals are lost.
+// resumed if it had come to a save point; it waits in hidden files beside the output, which the
+// next conversion to that output takes up or removes. Of the work done, less than two intervals are
+// lost.
 Result<ConvertReport> Convert(const std::string& source, const std::string& output,
                               const ConvertOptions& options);
 
-// Puts the parts of a conversion together, which Convert wrote beside `output`: all of them, from one source, with the same options and
-// version. The bytes are those of one conversion; the parts are gone afterwards. Errors: kNotFound (parts are missing: says
-// which), kInvalidArgument (parts that do not belong together: says what differs), kInvalidFile, kAlreadyExists, kIo. On error
-// the parts are as they were; a join that was interrupted is done again.
+// Puts the parts of a conversion together, which Convert wrote beside `output`: all of them, from
+// one source, with the same options and version. The bytes are those of one conversion; the parts
+// are gone afterwards. Errors: kNotFound (parts are missing: says which), kInvalidArgument (parts
+// that do not belong together: says what differs), kInvalidFile, kAlreadyExists, kIo. On error the
+// parts are as they were; a join that was interrupted is done again.
 Result<ConvertReport> Join(const std::string& output, bool overwrite);
 
 // Recomputes every code, scale, sum, kept column, copied tensor and asset of `file` from `source`
