@@ -83,7 +83,7 @@ std::string SummaryText(const format::Reader& reader) {
 
 std::string ModulesText(const format::Reader& reader) {
   return HeadLine(reader) +
-         ModuleTables(LinesOf(reader.manifest(), FactsOf(reader.manifest())), Detail::kEach);
+         ModuleTables(LinesOf(reader.manifest(), FactsOf(reader)), Detail::kEach);
 }
 
 std::string TensorsText(const format::Reader& reader) {
