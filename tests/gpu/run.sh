@@ -74,7 +74,7 @@ pack_all() {
   if command -v ccache >/dev/null; then launcher+=(-DCMAKE_CUDA_COMPILER_LAUNCHER=ccache); fi
   cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DOCTAVO_BUILD_TESTS=ON -DOCTAVO_WERROR=ON -DOCTAVO_CUDA=ON \
     "-DOCTAVO_CUDA_ARCHITECTURES=$arch" -DZSTD_LIBRARY="$(gcc -print-file-name=libzstd.a)" \
-    -DXXHASH_LIBRARY="$(gcc -print-file-name=libxxhash.a)" "${launcher[@]}"
+    -DXXHASH_LIBRARY="$(gcc -print-file-name=libxxhash.a)" -DCRYPTO_LIBRARY="$(gcc -print-file-name=libcrypto.a)" "${launcher[@]}"
   cmake --build "$build" -j "$(nproc)" --target octavo octavo_c octavo_cuda octavo_gpu_tests
   mapfile -t programs <"$build/gpu_tests.txt"
   mapfile -t names < <(basename -a "${programs[@]}")
