@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <string>
+#include <vector>
 
+#include "format/file.h"
 #include "tests/libquant/reference_check.h"
 
 namespace octavo::quant {
@@ -134,6 +137,27 @@ TEST(Convert, PutsATiedHeadsBiasInTheShardOfItsEmbedding) {
   EXPECT_EQ(output.module("cls.predictions.decoder").bias, "cls.predictions.decoder.bias");
   EXPECT_EQ(output.reader().FindTensor("cls.predictions.decoder.bias")->shard,
             output.reader().FindTensor("bert.embeddings.word_embeddings.weight")->shard);
+}
+
+// With TSan this is where threads and the journal meet.
+TEST(Convert, SavePointsAmongManyThreadsChangeNoByte) {
+  ModelFolder model;
+  for (int layer = 0; layer < 6; ++layer) {
+    const std::string name = "model.layers." + std::to_string(layer);
+    model.Add(name + ".mlp.up_proj.weight", {1100, 1024});  // several chunks
+    model.Add(name + ".input_layernorm.weight", {1024});
+  }
+  model.Write(kLlama);
+  const auto bytes = [&] {
+    const Result<format::InputFile> file = format::InputFile::Open(model.File("m.8vo"));
+    std::vector<std::byte> all(file.ok() ? file->size() : 0);
+    EXPECT_TRUE(file.ok() && file->ReadAt(0, all).ok());
+    return all;
+  };
+  Convert(model, {.num_threads = 1});
+  const std::vector<std::byte> expected = bytes();
+  Convert(model, {.save_interval_bytes = 100'000, .num_threads = 4});
+  EXPECT_EQ(bytes(), expected);
 }
 
 TEST(Convert, CopiesEmptyAndOddTensors) {
