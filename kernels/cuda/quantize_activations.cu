@@ -22,6 +22,12 @@ constexpr int32_t kMaxParts = 32;
 constexpr int kEncodeWarps = 8;
 constexpr int kEncodeThreads = 32 * kEncodeWarps;
 constexpr int kEncodeBlocks = 3;  // of a multiprocessor
+// So many that registers are for: fewer where the compiler needs more of them for a row.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ < 800 || __CUDA_ARCH__ >= 1000)
+[[maybe_unused]] constexpr int kResidentBlocks = 2;
+#else
+[[maybe_unused]] constexpr int kResidentBlocks = kEncodeBlocks;
+#endif
 template <class Type>
 constexpr int kEncodeHeld = !Type::kAligned  ? 2
                             : kIs16Bit<Type> ? 8
@@ -61,7 +67,7 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kFindThreads, 1)
 // outlier columns. X is older than the kernel in front, which allowed this one only after it had
 // waited for X: the first rows are loaded at once.
 template <class Type, bool kViaHalf>
-OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, kEncodeBlocks)
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, kResidentBlocks)
     EncodeRowsKernel(Encoding e) {
   AllowNextKernel();
   float* const scratch = reinterpret_cast<float*>(SharedMemory());
