@@ -211,6 +211,7 @@ Result<ConvertReport> ConvertChecked(const std::string& source_path, const std::
           {.overwrite = options.overwrite,
            .codec = options.codec,
            .max_shard_bytes = options.max_shard_bytes,
+           .drops_written = conversion.is_large,
            .fingerprint = Fingerprint(source, options, conversion.quantization, conversion.jobs),
            .resume = options.resume,
            .is_part = is_part}));
