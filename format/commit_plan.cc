@@ -18,7 +18,7 @@ namespace octavo::format {
 namespace {
 
 std::string Beside(const std::string& path, const std::string& name) {
-  return path.substr(0, path.find_last_of('/') + 1) + name;
+  return FolderPrefix(path) + name;
 }
 
 uint64_t InodeOf(const std::string& path) {
@@ -35,8 +35,6 @@ bool IsWritersSibling(std::string_view what) {
 }
 
 }  // namespace
-
-std::string BaseNameOf(const std::string& path) { return path.substr(path.find_last_of('/') + 1); }
 
 std::vector<std::byte> CommitPlan::Encode() const {
   ByteWriter out;

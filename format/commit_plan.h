@@ -44,6 +44,5 @@ void RemoveBeside(const std::string& path, const std::vector<std::string>& names
 // Removes what interrupted writers of `path` left, except the siblings (base names) in `kept`: a
 // journal first, so that a plan never outlives its files. Requires: the output's lock.
 void RemoveLeftovers(const std::string& path, const std::vector<std::string>& kept);
-std::string BaseNameOf(const std::string& path);
 
 }  // namespace octavo::format

@@ -30,8 +30,6 @@ std::string FolderOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-std::string BaseName(const std::string& path) { return path.substr(path.find_last_of('/') + 1); }
-
 int64_t ModifiedNs(const struct stat& info) {
   return int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
 }
@@ -50,7 +48,7 @@ Result<UniqueFd> OpenRegular(const std::string& path, struct stat* info) {
 
 // Removes temporaries of `path` that no running process holds the lock of.
 void RemoveStaleTemporaries(const std::string& path) {
-  const std::string prefix = "." + BaseName(path) + std::string(kTemporaryTag);
+  const std::string prefix = "." + BaseNameOf(path) + std::string(kTemporaryTag);
   std::error_code error;
   for (std::filesystem::directory_iterator it(FolderOf(path), error), end; !error && it != end;
        it.increment(error)) {
@@ -86,13 +84,18 @@ void UniqueFd::Reset() {
   fd_ = -1;
 }
 
+std::string BaseNameOf(const std::string& path) { return path.substr(path.find_last_of('/') + 1); }
+std::string FolderPrefix(const std::string& path) {
+  return path.substr(0, path.find_last_of('/') + 1);
+}
+
 Status ErrnoStatus(int error, const std::string& doing, const std::string& path) {
   const ErrorCode code = error == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
   return Status(code, doing + " " + path + ": " + std::generic_category().message(error));
 }
 
 Status CheckOutputName(const std::string& path) {
-  if (BaseName(path).empty()) {
+  if (BaseNameOf(path).empty()) {
     return Status(ErrorCode::kInvalidArgument, "the output \"" + path + "\" names no file");
   }
   // rename would replace a device or a FIFO by a file, and a folder not at all.
@@ -196,7 +199,7 @@ Result<AtomicFile> AtomicFile::Create(const std::string& path) {
     AtomicFile file;
     file.final_path_ = path;
     file.temporary_path_ =
-        folder + "." + BaseName(path) + std::string(kTemporaryTag) + RandomSuffix();
+        folder + "." + BaseNameOf(path) + std::string(kTemporaryTag) + RandomSuffix();
     const char* name = file.temporary_path_.c_str();
     file.fd_ = UniqueFd(
         RetryInterrupted([&] { return open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666); }));

@@ -34,6 +34,9 @@ class UniqueFd {
 // and to which path.
 Status ErrnoStatus(int error, const std::string& doing, const std::string& path);
 
+// What is behind the last slash, and what is before it with the slash itself.
+std::string BaseNameOf(const std::string& path);
+std::string FolderPrefix(const std::string& path);
 // Whether a file can be made under this name: it has one, and what is there, if anything, is a
 // regular file. Errors: kInvalidArgument, kIo.
 Status CheckOutputName(const std::string& path);

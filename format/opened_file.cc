@@ -35,7 +35,7 @@ std::string_view OpenedFile::manifest_text() const {
   return {reinterpret_cast<const char*>(text.data()), text.size()};
 }
 
-std::string OpenedFile::name() const { return path.substr(path.find_last_of('/') + 1); }
+std::string OpenedFile::name() const { return BaseNameOf(path); }
 
 Status Examine(OpenedFile* file, std::string* subject) {
   *subject = "header";

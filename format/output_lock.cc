@@ -35,8 +35,7 @@ bool HasNoLocks(int error) { return error == ENOSYS || error == EOPNOTSUPP || er
 }  // namespace
 
 std::string SiblingPath(const std::string& path, std::string_view what) {
-  const size_t name = path.find_last_of('/') + 1;
-  return path.substr(0, name) + "." + path.substr(name) + ".octavo-" + std::string(what);
+  return FolderPrefix(path) + "." + BaseNameOf(path) + ".octavo-" + std::string(what);
 }
 
 Result<OutputLock> OutputLock::Acquire(const std::string& path) {

@@ -22,11 +22,6 @@ Status SelfCheck(const std::string& text, const Manifest& manifest, uint64_t man
   return Status(ErrorCode::kInvalidArgument, "cannot write this: " + status.message());
 }
 
-std::string FolderPrefix(const std::string& path) {
-  const size_t slash = path.find_last_of('/');
-  return slash == std::string::npos ? "" : path.substr(0, slash + 1);
-}
-
 }  // namespace
 
 Result<FinishedFile> FinishFile(const AtomicFile& file, const Manifest& manifest,

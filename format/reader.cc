@@ -60,7 +60,7 @@ namespace {
 
 // A finding in `path` or a shard beside it, as an error of Open.
 Status StatusOf(const Finding& finding, const std::string& path) {
-  const std::string folder = path.substr(0, path.find_last_of('/') + 1);
+  const std::string folder = FolderPrefix(path);
   return finding.status.WithContext(folder + finding.file + ": " + finding.subject);
 }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "format/digest.h"
+#include "format/file.h"
 
 namespace octavo::format {
 namespace {
@@ -22,7 +23,7 @@ std::vector<std::byte> FromHex(const std::string& text) {
 }  // namespace
 
 std::string StemOf(const std::string& path) {
-  std::string name = path.substr(path.find_last_of('/') + 1);
+  std::string name = BaseNameOf(path);
   constexpr std::string_view kExtension = ".8vo";
   if (name.size() > kExtension.size() && name.ends_with(kExtension)) {
     name.resize(name.size() - kExtension.size());

@@ -171,7 +171,7 @@ Status Writer::State::CompleteJoin() {
     if (!IsWhole(path, *plan)) return {};
     OCTAVO_RETURN_IF_ERROR(CompleteCommit(path, *plan, options.overwrite));
   }
-  const std::string folder = path.substr(0, path.size() - BaseNameOf(path).size());
+  const std::string folder = FolderPrefix(path);
   for (const std::string& name : plan->obsolete) {
     // A lock that the killed join left goes with the one that is taken now.
     if (name.find(".part-") != std::string::npos) (void)OutputLock::Acquire(folder + name).ok();
