@@ -12,6 +12,14 @@ std::string MiB(uint64_t bytes) { return std::to_string((bytes + (1u << 20) - 1)
 
 }  // namespace
 
+const std::string* FindSameFile(const std::string& output, const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) {
+    std::error_code missing;  // then it is not the same file; other errors show when it is made
+    if (std::filesystem::equivalent(output, path, missing)) return &path;
+  }
+  return nullptr;
+}
+
 Status CheckNotSource(const format::Checkpoint& source, const std::string& output) {
   std::vector<std::string> inputs;
   for (const format::CheckpointFile& file : source.files()) inputs.push_back(file.path);
@@ -19,14 +27,9 @@ Status CheckNotSource(const format::Checkpoint& source, const std::string& outpu
     const std::string folder = inputs.front().substr(0, inputs.front().rfind('/') + 1);
     for (const std::string& asset : source.assets()) inputs.push_back(folder + asset);
   }
-  for (const std::string& path : inputs) {
-    std::error_code missing;  // then it is not the same file; other errors show when it is made
-    if (std::filesystem::equivalent(output, path, missing)) {
-      return Status(ErrorCode::kInvalidArgument,
-                    output + ": the output is the source's file " + path);
-    }
-  }
-  return {};
+  const std::string* same = FindSameFile(output, inputs);
+  if (same == nullptr) return {};
+  return Status(ErrorCode::kInvalidArgument, output + ": the output is the source's file " + *same);
 }
 
 Status CheckDiskSpace(const std::string& output, uint64_t bytes) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <new>
 
 #include "libquant/ordered_run.h"
@@ -175,14 +174,8 @@ Status CheckNotItself(const Reader& reader, const std::string& file, const std::
   for (const format::ShardEntry& shard : reader.manifest().shards) {
     inputs.push_back(file.substr(0, file.rfind('/') + 1) + shard.name);
   }
-  for (const std::string& input : inputs) {
-    std::error_code missing;
-    if (std::filesystem::equivalent(output, input, missing)) {
-      return Status(ErrorCode::kInvalidArgument,
-                    output + ": the output is the file that is repacked");
-    }
-  }
-  return {};
+  if (FindSameFile(output, inputs) == nullptr) return {};
+  return Status(ErrorCode::kInvalidArgument, output + ": the output is the file that is repacked");
 }
 
 Result<RepackReport> RepackChecked(const std::string& file, const std::string& output,
@@ -217,8 +210,7 @@ Result<RepackReport> RepackChecked(const std::string& file, const std::string& o
   OCTAVO_RETURN_IF_ERROR(writer.Finish(std::move(manifest)));
 
   RepackReport report;
-  OCTAVO_ASSIGN_OR_RETURN(const Reader written, Reader::Open(output));
-  report.manifest = written.manifest();
+  report.manifest = writer.manifest();
   report.files = writer.files();
   report.bytes_before = reader.total_bytes();
   report.bytes_after = writer.total_bytes();
