@@ -4,10 +4,16 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 
 #include "octavo/policy.h"
 
 namespace octavo::quant {
+
+using Names = std::string_view[];
+
+// Of decoders, in whatever class they come.
+inline constexpr Names kDecoderHeads = {"lm_head", "score", "classifier", "qa_outputs"};
 
 std::span<const ArchitectureFacts> GptArchitectures();      // GPT-2 and the decoders of its time
 std::span<const ArchitectureFacts> LlamaArchitectures();    // and those since

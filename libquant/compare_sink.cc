@@ -1,6 +1,9 @@
 #include "libquant/compare_sink.h"
 
 #include <algorithm>
+#include <vector>
+
+#include "libquant/hex.h"
 
 namespace octavo::quant {
 namespace {
@@ -14,12 +17,7 @@ bool IsSameKind(const TensorEntry& entry, const TensorSpec& spec) {
 }
 
 std::string HexBytes(std::span<const std::byte> bytes) {
-  std::string text;
-  for (size_t i = bytes.size(); i-- > 0;) {  // most significant first
-    text += "0123456789abcdef"[static_cast<unsigned>(bytes[i]) >> 4];
-    text += "0123456789abcdef"[static_cast<unsigned>(bytes[i]) & 15];
-  }
-  return text;
+  return Hex(std::vector(bytes.rbegin(), bytes.rend()));  // most significant first
 }
 
 // "[3, 17] is 0x7f, recomputed 0x7e", or empty if nothing differs.

@@ -4,8 +4,6 @@
 namespace octavo::quant {
 namespace {
 
-using Names = std::string_view[];
-
 constexpr std::string_view kNextToTheHead = "outside the blocks, next to the head: little to gain";
 
 // ---- BERT

@@ -4,9 +4,7 @@
 namespace octavo::quant {
 namespace {
 
-using Names = std::string_view[];
-
-constexpr Names kHeads = {"lm_head", "score", "classifier", "qa_outputs"};
+constexpr Names kDecoderHeads = {"lm_head", "score", "classifier", "qa_outputs"};
 // All experts in one tensor, as transformers 5 keeps them in memory.
 constexpr Names kExpertTensors = {"experts.gate_up_proj", "experts.down_proj"};
 
@@ -94,7 +92,7 @@ constexpr ArchitectureFacts kArchitectures[] = {
         .name = "Mixtral",
         .model_types = kMixtralTypes,
         .linears = kMixtralLinears,
-        .heads = kHeads,
+        .heads = kDecoderHeads,
         .tied_head = "lm_head",
         .tied_to = "embed_tokens",
         .experts = kExpertTensors,
@@ -106,7 +104,7 @@ constexpr ArchitectureFacts kArchitectures[] = {
         .name = "Qwen MoE",
         .model_types = kQwenMoeTypes,
         .linears = kQwenMoeLinears,
-        .heads = kHeads,
+        .heads = kDecoderHeads,
         .tied_head = "lm_head",
         .tied_to = "embed_tokens",
         .experts = kExpertTensors,
@@ -118,7 +116,7 @@ constexpr ArchitectureFacts kArchitectures[] = {
         .name = "OLMoE",
         .model_types = kOlmoeTypes,
         .linears = kQwenMoeLinears,
-        .heads = kHeads,
+        .heads = kDecoderHeads,
         .tied_head = "lm_head",
         .tied_to = "embed_tokens",
         .experts = kExpertTensors,
@@ -128,7 +126,7 @@ constexpr ArchitectureFacts kArchitectures[] = {
         .name = "Phi-3.5 MoE",
         .model_types = kPhiMoeTypes,
         .linears = kMixtralLinears,
-        .heads = kHeads,
+        .heads = kDecoderHeads,
         .tied_head = "lm_head",
         .tied_to = "embed_tokens",
         .experts = kExpertTensors,
@@ -149,7 +147,7 @@ constexpr ArchitectureFacts kArchitectures[] = {
         .name = "Granite MoE",
         .model_types = kGraniteMoeTypes,
         .linears = kGraniteMoeLinears,
-        .heads = kHeads,
+        .heads = kDecoderHeads,
         .tied_head = "lm_head",
         .tied_to = "embed_tokens",
         .experts = kGraniteMoeExperts,
@@ -178,7 +176,7 @@ constexpr ArchitectureFacts kArchitectures[] = {
         .name = "Llama 4 (text)",
         .model_types = kLlama4Types,
         .linears = kLlama4Linears,
-        .heads = kHeads,
+        .heads = kDecoderHeads,
         .tied_head = "lm_head",
         .tied_to = "embed_tokens",
         .experts = kExpertTensors,
@@ -191,7 +189,7 @@ constexpr ArchitectureFacts kArchitectures[] = {
         .name = "GPT-OSS",
         .model_types = kGptOssTypes,
         .linears = kGptOssLinears,
-        .heads = kHeads,
+        .heads = kDecoderHeads,
         .tied_head = "lm_head",
         .tied_to = "embed_tokens",
         .experts = kExpertTensors,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "libquant/hex.h"
+
 namespace octavo::quant {
 
 Sha256::Sha256() { SHA256_Init(&state_); }
@@ -21,12 +23,7 @@ void Sha256::Restore(const State& state) {
 std::string Sha256::Finish() {
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
   SHA256_Final(digest.data(), &state_);
-  std::string text;
-  for (const unsigned char byte : digest) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
-  }
-  return text;
+  return Hex(std::as_bytes(std::span(digest)));
 }
 
 }  // namespace octavo::quant

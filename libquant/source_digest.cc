@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "libquant/hex.h"
 #include "libquant/sha256.h"
 
 namespace octavo::quant {
@@ -16,15 +17,10 @@ namespace {
 
 constexpr uint64_t kReadBytes = uint64_t{1} << 20;
 
-std::string Hex(const XXH128_hash_t& hash) {
+std::string CanonicalHex(const XXH128_hash_t& hash) {
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, hash);
-  std::string text;
-  for (const unsigned char byte : canonical.digest) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
-  }
-  return text;
+  return Hex(std::as_bytes(std::span(canonical.digest)));
 }
 
 }  // namespace
@@ -114,7 +110,8 @@ Result<std::vector<format::SourceFile>> SourceDigest::Finish() {
     if (!hashed_[file]) continue;
     const format::CheckpointFile& info = source_->files()[file];
     OCTAVO_RETURN_IF_ERROR(CatchUp(file, info.bytes));
-    result.push_back({info.name, info.bytes, Hex(XXH3_128bits_digest(files_[file]->hash.get())),
+    result.push_back({info.name, info.bytes,
+                      CanonicalHex(XXH3_128bits_digest(files_[file]->hash.get())),
                       with_sha256_ ? files_[file]->sha256.Finish() : std::string()});
   }
   return result;
