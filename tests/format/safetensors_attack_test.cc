@@ -5,8 +5,8 @@
 
 #include "format/safetensors_header.h"
 #include "octavo/safetensors.h"
-#include "tests/format/largest_request.h"
 #include "tests/format/sources_testing.h"
+#include "tests/testing/allocations.h"
 #include "tests/testing/temp_dir.h"
 
 namespace octavo::format {

@@ -1,26 +1,14 @@
-// Replaces operator new and memcmp of the program that links it. A file of its own, compiled
-// without knowledge of memcmp: else the compiler would make the loop a call of itself.
+// Replaces memcmp of the program that links it. A file of its own, compiled without knowledge of
+// memcmp: else the compiler would make the loop a call of itself.
 #include "tests/testing/work_counters.h"
 
 #include <atomic>
-#include <cstdlib>
-#include <new>
+
+#include "tests/testing/allocations.h"
 
 namespace {
-std::atomic<uint64_t> allocations = 0;
 std::atomic<uint64_t> comparisons = 0;
 }  // namespace
-
-void* operator new(size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
-  throw std::bad_alloc();
-}
-void* operator new[](size_t bytes) { return operator new(bytes); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
 
 extern "C" int memcmp(const void* a, const void* b, size_t bytes) {
   comparisons.fetch_add(1, std::memory_order_relaxed);
@@ -34,6 +22,6 @@ extern "C" int memcmp(const void* a, const void* b, size_t bytes) {
 
 namespace octavo::testing {
 
-WorkCounts CountedWork() { return {allocations, comparisons}; }
+WorkCounts CountedWork() { return {NumAllocations(), comparisons}; }
 
 }  // namespace octavo::testing
