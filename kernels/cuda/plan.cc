@@ -85,9 +85,7 @@ const char* ProductPlanName(const ProductPlan& plan) {
       break;
   }
   for (const KnownTile& known : kTiles) {
-    if (known.tile.tile_cols == plan.tile.tile_cols && known.tile.cluster == plan.tile.cluster &&
-        known.tile.splits == plan.tile.splits)
-      return known.name;
+    if (known.tile == plan.tile) return known.name;
   }
   return "wgmma";
 }

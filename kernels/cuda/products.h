@@ -32,6 +32,8 @@ struct WgmmaTile {
   int32_t tile_cols = 256;  // a multiple of 32 from 64 to 256
   int32_t cluster = 1;      // blocks that share weights: 1 or 2
   int32_t splits = 1;       // blocks that share a tile: 1, or 2 where cluster is 1
+
+  bool operator==(const WgmmaTile&) const = default;
 };
 CudaStatus LaunchProductWgmma(const ProductOperands& o, const WgmmaTile& tile, void* stream);
 
