@@ -11,11 +11,14 @@ constexpr int32_t kMaxDepthSymmetric = 132104;
 constexpr int32_t kMaxDepthAsymmetric = 65793;
 constexpr int32_t kMaxDepthZeropoint = 33025;
 
-// Above it tiles are faster than the kernel for few tokens, where there is wgmma and X has 16 bits.
+// Above it tiles are faster than the kernel for few tokens, where there is wgmma, X has 16 bits and
+// weights are large.
 constexpr int32_t kMaxFewBesideWgmma = 8;
+constexpr int64_t kLargeWeights = 20 << 20;
 
 int32_t MaxFewTokens(const DeviceTraits& device, const ProductOperands& o) {
-  const bool tiles = device.has_wgmma && o.x_type != ElementType::kFloat32;
+  const bool tiles = device.has_wgmma && o.x_type != ElementType::kFloat32 &&
+                     int64_t{o.out_features} * o.code_stride > kLargeWeights;
   return tiles ? kMaxFewBesideWgmma : kMaxFewTokens;
 }
 

@@ -36,6 +36,10 @@ OCTAVO_DEVICE void BlockSync() { __syncthreads(); }
 OCTAVO_DEVICE void NamedSync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
+// The same without waiting: who meets with NamedSync waits for these too.
+OCTAVO_DEVICE void NamedArrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
 OCTAVO_DEVICE void WarpSync() { __syncwarp(); }
 
 // Warp exchange, by all 32 lanes: T is int32_t, uint32_t or float.
