@@ -6,7 +6,7 @@
 // is then some other k, but the same one on both sides, and the order of an exact sum is free.
 //
 // Activations come from L1 or shared memory. From compute capability 9.0 on, weights come through a
-// ring that TMA keeps filled, far ahead and before the kernel in front has finished; two more warps
+// ring that TMA keeps filled, far ahead and before the kernel in front has finished; more warps
 // finish one tile while the next is multiplied. On other devices weights go straight from memory to
 // registers, one batch ahead, and the multiplying warps finish.
 //
@@ -52,7 +52,7 @@ constexpr int kFullBarrier = 11;     // and the next: who multiplies says that a
 constexpr int kEmptyBarrier = 9;     // and the next: who finishes says that it may be filled again
 
 // Of a block with a ring: warps that finish, and the one that fills it.
-constexpr int kFinishThreads = 64;
+constexpr int kFinishThreads = 128;
 constexpr int kWorkingThreads = kThreads + kFinishThreads;
 constexpr int kRingThreads = kWorkingThreads + 32;
 

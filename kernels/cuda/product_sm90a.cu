@@ -1,11 +1,10 @@
 // The product on Hopper: wgmma on tiles that TMA brings into a ring of shared memory.
 //
 // A block of three warp groups works on one tile of 128 tokens after another. Warp group 0 serves:
-// one thread of its first warp keeps the ring filled, the second warp picks the first outlier
-// columns' codes from the weights as these pass by, the other two gather what else the epilogue
-// needs (the tile's output features, X in the outlier columns, the kept columns). Warp groups 1 and
-// 2 multiply 64 tokens each, and finish their accumulators in registers: no int32 goes to memory.
-// Blocks of a cluster load a part of a shared operand each and send it to all.
+// one thread of its first warp keeps the ring filled, the other three warps gather what the
+// epilogue needs (the tile's output features, the columns of the outlier and kept products). Warp
+// groups 1 and 2 multiply 64 tokens each, and finish their accumulators in registers: no int32 goes
+// to memory. Blocks of a cluster load a part of a shared operand each and send it to all.
 //
 // Where there are too few tiles for the device, two blocks take a half of k each of one tile. Then
 // each finishes a half of its columns, for which the other one sends its sums.
@@ -26,27 +25,19 @@ constexpr int kStepBytes = 128;  // of k in one stage: a swizzled line of shared
 constexpr int kInstructionBytes = 32;
 constexpr int kThreads = 384;
 constexpr int kMultiplyingWarps = 8;
-constexpr int kGatherThreads = 64;
-constexpr int kSideThreads = kGatherThreads + 32;  // with the picking warp
+constexpr int kGatherThreads = 96;
+// Of the registers that a block is launched with, 168 for each thread, the warp group that serves
+// gives up some to those that multiply. Asking for more than there are would wait for ever.
+constexpr int kLaunchedRegisters = 168;
+constexpr int kServingRegisters = 104;
+constexpr int kMultiplyingRegisters = 200;
+static_assert(kServingRegisters + 2 * kMultiplyingRegisters <= 3 * kLaunchedRegisters);
 constexpr int kNumSideBuffers = 2;
 constexpr int kMaxSharedBytes = 227 * 1024;
 constexpr int kMaxCluster = 2;  // a cluster has one block or two
 // Tiles that are worked on at the same time lie in a band of so many rows of tiles, so that both
 // operands of all of them fit the L2 cache.
 constexpr int32_t kBand = 8;
-
-// A thread is launched with as many registers as kThreadsOfRegisters threads would share a
-// multiprocessor's, and the warp group that serves gives up some to those that multiply. Asking for
-// more than there are would wait for ever. Small tiles leave registers for blocks of the kernel in
-// front: beside them, the product can begin to load weights.
-template <int kTileCols>
-struct Registers {
-  static constexpr bool kFew = kTileCols <= 96;
-  static constexpr int kThreadsOfRegisters = kFew ? 512 : kThreads;
-  static constexpr int kServing = kFew ? 88 : 104;
-  static constexpr int kMultiplying = kFew ? 144 : 200;
-  static_assert(kServing + 2 * kMultiplying <= 3 * (65536 / kThreadsOfRegisters / 8 * 8));
-};
 
 // kSplits: blocks that share a tile.
 template <int kTileCols, int kSplits>
@@ -128,15 +119,9 @@ struct Block {
   OCTAVO_DEVICE void InitBarriers() const {
     const auto count = [&](int i) -> uint32_t {
       if (i < S::kStages) return 1;
-      if (i < 2 * S::kStages) return static_cast<uint32_t>((kMultiplyingWarps + 1) * grid.cluster);
-      switch ((i - 2 * S::kStages) / kNumSideBuffers) {
-        case 0:
-          return kSideThreads;  // side_full
-        case 2:
-          return kGatherThreads;  // columns_full
-        default:
-          return 32 * kMultiplyingWarps;
-      }
+      if (i < 2 * S::kStages) return static_cast<uint32_t>(kMultiplyingWarps * grid.cluster);
+      const bool fills = (i - 2 * S::kStages) / kNumSideBuffers % 2 == 0;
+      return fills ? kGatherThreads : 32 * kMultiplyingWarps;
     };
     for (int i = 0; i < 2 * S::kStages + 4 * kNumSideBuffers; ++i)
       MbarrierInit(barrier(i), count(i));
@@ -211,67 +196,6 @@ struct Block {
     });
   }
 
-  // ---- The warp that picks ---------------------------------------------------------------------
-
-  // Whether the weights' part of a tile's first chunk comes from the weights that pass by: all of
-  // them do only where the tile is not split along k.
-  OCTAVO_DEVICE bool Picks(const SidePlan& plan) const {
-    return kSplits == 1 && plan.outlier_chunks > 0 && !o.by_entry && plan.at(0).single;
-  }
-
-  // What stage i of the tile has of the first chunk's columns: lane i < kTermColumns knows the i-th
-  // column, or -1.
-  OCTAVO_DEVICE void PickFrom(int stage, int32_t step, int32_t column, int32_t first_col, bool half,
-                              uint16_t* terms) const {
-    const int32_t begin = step * kStepBytes;
-    uint32_t found = Ballot(column >= begin && column < begin + kStepBytes);
-    while (found != 0) {
-      const int slot = PopCount((found & (0u - found)) - 1);
-      found &= found - 1;
-      const int k = Shuffle(column, slot) - begin;
-      for (int col = LaneIdx(); col < kOutCols; col += 32) {
-        int32_t code = static_cast<int8_t>(
-            w_stage(stage)[col * kStepBytes + ((k / 16) ^ (col % 8)) * 16 + k % 16]);
-        if (o.w_zero_point != nullptr && first_col + col < o.out_features)
-          code -= o.w_zero_point[first_col + col];
-        terms[col * kTermColumns + slot] = SideTerm(IntToFloat(code), half, 0);
-      }
-    }
-  }
-
-  OCTAVO_DEVICE void Pick() const {
-    RingPosition ring, side_ring;
-    WaitForPreviousKernel();
-    const int32_t num_outliers = o.raw_acc != nullptr ? 0 : *o.num_outlier_columns;
-    const bool known = LaneIdx() < kTermColumns && LaneIdx() < num_outliers;
-    const int32_t column = known ? o.outlier_columns[LaneIdx()] : -1;
-    ForTiles([&](int32_t, int32_t first_col) {
-      const SidePlan plan = o.raw_acc != nullptr ? SidePlan() : MakeSidePlan(o, num_outliers);
-      const bool picks = Picks(plan);
-      uint16_t* terms = nullptr;
-      if (picks) {
-        MbarrierWait(side_empty(side_ring.index), side_ring.parity ^ 1u);
-        terms = side(side_ring.index).w_terms();
-        for (int i = LaneIdx(); i < S::Side::kWBytes / 16; i += 32)
-          reinterpret_cast<Vec16*>(terms)[i] = Vec16{{0, 0, 0, 0}};
-        WarpSync();
-      }
-      for (int32_t step = 0; step < steps; ++step) {
-        MbarrierWait(full(ring.index), ring.parity);
-        if (picks)
-          PickFrom(ring.index, first_step + step, column, first_col, plan.at(0).half, terms);
-        WarpSync();
-        Release(ring.index);
-        ring.Advance(S::kStages);
-      }
-      for (int32_t i = 0; i < plan.chunks; ++i) {
-        MbarrierWait(side_empty(side_ring.index), side_ring.parity ^ 1u);
-        MbarrierArrive(side_full(side_ring.index));
-        side_ring.Advance(kNumSideBuffers);
-      }
-    });
-  }
-
   // ---- The warps that gather -------------------------------------------------------------------
 
   OCTAVO_DEVICE void GatherColumns(RingPosition& ring, int32_t first_col, int thread) const {
@@ -295,7 +219,7 @@ struct Block {
       for (int32_t i = 0; i < plan.chunks; ++i) {
         MbarrierWait(side_empty(side_ring.index), side_ring.parity ^ 1u);
         FillChunk<kGatherThreads>(o, plan.at(i), first_row, OutCol(first_col),
-                                  side(side_ring.index), thread, i > 0 || !Picks(plan));
+                                  side(side_ring.index), thread);
         MbarrierArrive(side_full(side_ring.index));
         side_ring.Advance(kNumSideBuffers);
       }
@@ -425,7 +349,7 @@ struct Block {
 };
 
 template <int kTileCols, int kSplits, bool kSigned>
-OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(Registers<kTileCols>::kThreadsOfRegisters, 1)
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kThreads, 1)
     ProductWgmmaKernel(OCTAVO_GRID_CONSTANT const TensorMap x_map,
                        OCTAVO_GRID_CONSTANT const TensorMap w_map, ProductOperands o, Grid grid) {
   AllowNextKernel();
@@ -438,16 +362,14 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(Registers<kTileCols>::kThreadsOfRegister
   }
   ClusterSync();
   if (warp < 4) {
-    RegistersDecrease<Registers<kTileCols>::kServing>();
+    RegistersDecrease<kServingRegisters>();
     if (warp == 0) {
       if (LaneIdx() == 0) block.FillRing(&x_map, &w_map);
-    } else if (warp == 1) {
-      block.Pick();
     } else {
-      block.Gather(ThreadIdx() - 64);
+      block.Gather(ThreadIdx() - 32);
     }
   } else {
-    RegistersIncrease<Registers<kTileCols>::kMultiplying>();
+    RegistersIncrease<kMultiplyingRegisters>();
     WaitForPreviousKernel();
     block.template MultiplyTiles<kSigned>(*o.num_outlier_columns, warp - 4);
   }

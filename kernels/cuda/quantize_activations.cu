@@ -19,13 +19,9 @@ constexpr int kFindOctets = 64;
 constexpr int kFindGroups = 8;
 constexpr int kFindThreads = kFindOctets * kFindGroups;
 constexpr int32_t kMaxParts = 32;
-// EncodeRowsKernel: blocks are small where rows allow it, so that they leave room for blocks of the
-// product behind them.
-constexpr int kMinEncodeWarps = 4;
-constexpr int32_t kMaxSmallBlockRows = 512;  // beyond them, tiles are large
-constexpr int kMaxEncodeWarps = 8;
-constexpr int kMaxEncodeThreads = 32 * kMaxEncodeWarps;
-constexpr int kEncodeBlocks = 3;  // large ones, of a multiprocessor
+constexpr int kEncodeWarps = 8;
+constexpr int kEncodeThreads = 32 * kEncodeWarps;
+constexpr int kEncodeBlocks = 3;  // of a multiprocessor
 // So many that registers are for: fewer where the compiler needs more of them for a row.
 #if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ < 800 || __CUDA_ARCH__ >= 1000)
 [[maybe_unused]] constexpr int kResidentBlocks = 2;
@@ -36,9 +32,8 @@ template <class Type>
 constexpr int kEncodeHeld = !Type::kAligned  ? 2
                             : kIs16Bit<Type> ? 8
                                              : 3;  // octets of a thread
-// QuantizeFewKernel: its blocks leave registers for those of the product behind it.
-constexpr int kFewWarps = 12;
-constexpr int kFewHeld = 4;  // octets of a thread
+constexpr int kFewWarps = kMaxTeamWarps;
+constexpr int kFewHeld = 2;  // octets of a thread
 // Up to here one launch is the faster one: every block reads all of X.
 constexpr int32_t kMaxFewRows = 16;
 constexpr int64_t kMaxFewElements = 64 << 10;
@@ -72,12 +67,12 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kFindThreads, 1)
 // outlier columns. X is older than the kernel in front, which allowed this one only after it had
 // waited for X: the first rows are loaded at once.
 template <class Type, bool kViaHalf>
-OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kMaxEncodeThreads, kResidentBlocks)
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, kResidentBlocks)
     EncodeRowsKernel(Encoding e) {
   AllowNextKernel();
   float* const scratch = reinterpret_cast<float*>(SharedMemory());
   uint8_t* const shared_mask = SharedMemory() + kTeamScratchBytes;
-  const int32_t warp = WarpIdx(), teams = e.block_warps / e.row_warps;
+  const int32_t warp = WarpIdx(), teams = kEncodeWarps / e.row_warps;
   const Team team = Team::Make(e.row_warps, warp, scratch);
   const uint8_t* const mask = e.shared_mask ? shared_mask : e.parts;
   const bool lists = BlockX() == e.row_blocks;
@@ -85,7 +80,7 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kMaxEncodeThreads, kResidentBlocks)
   int32_t row = BlockX() * teams + team.index();
   encoder.Load(row, !lists && row < e.rows.tokens);
   WaitForPreviousKernel();
-  if (e.shared_mask) CombineParts(e, shared_mask, 32 * e.block_warps);
+  if (e.shared_mask) CombineParts(e, shared_mask, kEncodeThreads);
   if (lists) {
     if (e.step != Step::kRangeOnly && warp == 0) ListOutlierColumns(e, mask);
     return;
@@ -121,19 +116,18 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(32 * kFewWarps, 1) QuantizeFewKernel(Enc
 }
 
 // One range over all rows: methods tensor-wise and zeropoint-tensor. One block.
-OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kMaxEncodeThreads, 1)
+OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kEncodeThreads, 1)
     MergeRangesKernel(float* range_lo, float* range_hi, int32_t tokens) {
   WaitForPreviousKernel();
   AllowNextKernel();
   float lo = 0, hi = 0;
-  for (int32_t row = ThreadIdx(); row < tokens; row += kMaxEncodeThreads) {
+  for (int32_t row = ThreadIdx(); row < tokens; row += kEncodeThreads) {
     lo = MinF(lo, range_lo[row]);
     hi = MaxF(hi, range_hi[row]);
   }
-  const Team team =
-      Team::Make(kMaxEncodeWarps, WarpIdx(), reinterpret_cast<float*>(SharedMemory()));
+  const Team team = Team::Make(kEncodeWarps, WarpIdx(), reinterpret_cast<float*>(SharedMemory()));
   team.ReduceRange(&lo, &hi);
-  for (int32_t row = ThreadIdx(); row < tokens; row += kMaxEncodeThreads) {
+  for (int32_t row = ThreadIdx(); row < tokens; row += kEncodeThreads) {
     range_lo[row] = lo;
     range_hi[row] = hi;
   }
@@ -142,18 +136,16 @@ OCTAVO_KERNEL void OCTAVO_LAUNCH_BOUNDS(kMaxEncodeThreads, 1)
 // ---- Host ---------------------------------------------------------------------------------------
 
 // Warps for each row: how many make the rounds over the rows cheapest, where as many rows at a time
-// as the device holds are a round. A row that is held only in part costs more, a large block
-// some.
+// as the device holds are a round. A row that is held only in part counts twice.
 int32_t RowWarps(int32_t num_octets, int32_t held, int32_t tokens, int32_t multiprocessors) {
-  const int64_t device_warps = int64_t{kEncodeBlocks} * kMaxEncodeWarps * multiprocessors;
+  const int64_t device_warps = int64_t{kEncodeBlocks} * kEncodeWarps * multiprocessors;
   int32_t best = 1;
   double least = 0;
-  for (int32_t warps = 1; warps <= kMaxEncodeWarps; warps *= 2) {
+  for (int32_t warps = 1; warps <= kEncodeWarps; warps *= 2) {
     const int64_t at_once = device_warps / warps;
     const double rounds = static_cast<double>((tokens - 1) / at_once + 1);
     const double octets = std::max(1.0, num_octets / (32.0 * warps));  // of a thread
-    const double cost = rounds * (octets * (octets > held ? 1.5 : 1.0) + 2) +
-                        (tokens <= kMaxSmallBlockRows && warps > kMinEncodeWarps ? 3 : 0);
+    const double cost = rounds * (octets * (octets > held ? 1.5 : 1.0) + 2);
     if (warps == 1 || cost < least) {
       best = warps;
       least = cost;
@@ -204,17 +196,14 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
                                    call.pieces.parts, e.part_bytes));
   }
   e.row_warps = RowWarps(e.part_bytes, kEncodeHeld<Type>, rows.tokens, call.multiprocessors);
-  const bool small = rows.tokens <= kMaxSmallBlockRows;
-  e.block_warps = small ? std::max(kMinEncodeWarps, e.row_warps) : kMaxEncodeWarps;
-  const int32_t teams = e.block_warps / e.row_warps, threads = 32 * e.block_warps;
-  const int32_t at_once = kEncodeBlocks * kMaxEncodeWarps / e.block_warps * call.multiprocessors;
-  e.row_blocks = std::min((rows.tokens + teams - 1) / teams, at_once);
+  const int32_t teams = kEncodeWarps / e.row_warps;
+  e.row_blocks = std::min((rows.tokens + teams - 1) / teams, kEncodeBlocks * call.multiprocessors);
   LaunchConfig config;
   config.grid_x = static_cast<uint32_t>(e.row_blocks + 1);
-  config.threads = static_cast<uint32_t>(threads);
+  config.threads = kEncodeThreads;
   config.shared_bytes = kTeamScratchBytes;
   if (e.shared_mask)
-    config.shared_bytes += static_cast<size_t>(CombinedMaskBytes(e.part_bytes, threads));
+    config.shared_bytes += static_cast<size_t>(CombinedMaskBytes(e.part_bytes, kEncodeThreads));
   config.overlap = true;
   const auto encode = [&](Step step) {
     e.step = step;
@@ -224,7 +213,7 @@ CudaStatus Run(const QuantizeCall& call, void* stream) {
 
   OCTAVO_RETURN_IF_FAILED(encode(Step::kRangeOnly));
   LaunchConfig merge;
-  merge.threads = kMaxEncodeThreads;
+  merge.threads = kEncodeThreads;
   merge.shared_bytes = kTeamScratchBytes;
   merge.overlap = true;
   OCTAVO_RETURN_IF_FAILED(

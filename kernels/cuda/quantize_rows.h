@@ -188,8 +188,7 @@ enum class Step : int32_t {
 struct Encoding {
   Rows rows;
   Step step = Step::kBoth;
-  int32_t block_warps = 1;
-  int32_t row_warps = 1;   // of them, for a row: a power of two
+  int32_t row_warps = 1;   // a power of two
   int32_t row_blocks = 1;  // blocks that encode; one more makes the list
   bool symmetric = false;
   bool by_entry = false;         // scope token

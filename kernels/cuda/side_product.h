@@ -193,13 +193,11 @@ OCTAVO_DEVICE bool IsFinite(float value) { return (FloatBits(value) & 0x7f800000
 // Fills a buffer with the chunk of the tile whose first row and output feature are given; `thread`
 // of kThreads threads. The caller synchronizes.
 //
-// Chunks of single terms: bits are copied, and all loads of a thread are under way at once. The
-// weights' part is left to others where !with_weights.
+// Chunks of single terms: bits are copied, and all loads of a thread are under way at once.
 template <int kThreads, int kRows, int kCols>
 OCTAVO_DEVICE void FillSingleTerms(const ProductOperands& o, const SideChunk& chunk,
                                    int32_t first_row, int32_t first_col,
-                                   const SideBuffer<kRows, kCols>& buffer, int thread,
-                                   bool with_weights) {
+                                   const SideBuffer<kRows, kCols>& buffer, int thread) {
   constexpr int kRowItems = (kRows - 1) / kThreads + 1, kColItems = (kCols - 1) / kThreads + 1;
   const auto* const x = static_cast<const uint16_t*>(o.x);
   const auto* const kept_weight = static_cast<const uint16_t*>(o.kept_weight);
@@ -218,7 +216,7 @@ OCTAVO_DEVICE void FillSingleTerms(const ProductOperands& o, const SideChunk& ch
     OCTAVO_UNROLL
     for (int item = 0; item < kColItems; ++item) {
       const int col = thread + item * kThreads, n = first_col + col;
-      const bool exists = with_weights && col < kCols && n < o.out_features;
+      const bool exists = col < kCols && n < o.out_features;
       OCTAVO_UNROLL
       for (int i = 0; i < 8; ++i) {
         w_bits[item][i] = 0;
@@ -239,7 +237,7 @@ OCTAVO_DEVICE void FillSingleTerms(const ProductOperands& o, const SideChunk& ch
     OCTAVO_UNROLL
     for (int item = 0; item < kColItems; ++item) {
       const int col = thread + item * kThreads;
-      if (!with_weights || col >= kCols) continue;
+      if (col >= kCols) continue;
       const bool shifted =
           !chunk.kept && o.w_zero_point != nullptr && first_col + col < o.out_features;
       const int32_t zero_point = shifted ? o.w_zero_point[first_col + col] : 0;
@@ -311,12 +309,12 @@ OCTAVO_DEVICE void FillEntries(const ProductOperands& o, const SideChunk& chunk,
 
 template <int kThreads, int kRows, int kCols>
 OCTAVO_DEVICE void FillChunk(const ProductOperands& o, const SideChunk& chunk, int32_t first_row,
-                             int32_t first_col, const SideBuffer<kRows, kCols>& buffer, int thread,
-                             bool with_weights = true) {
+                             int32_t first_col, const SideBuffer<kRows, kCols>& buffer,
+                             int thread) {
   if (o.by_entry) {
     FillEntries<kThreads>(o, chunk, first_row, first_col, buffer, thread);
   } else if (chunk.single) {
-    FillSingleTerms<kThreads>(o, chunk, first_row, first_col, buffer, thread, with_weights);
+    FillSingleTerms<kThreads>(o, chunk, first_row, first_col, buffer, thread);
   } else {
     FillTerms<kThreads>(o, chunk, first_row, first_col, buffer, thread);
   }
