@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""The letters, numbers and white space of Unicode as the library "tokenizers" has them, for docs/examples/generate.
+
+    unicode_tables.py > docs/examples/generate/unicode_tables.inc
+    unicode_tables.py --check docs/examples/generate/unicode_tables.inc
+"""
+
+import pathlib
+import sys
+
+from tokenizers import Regex, pre_tokenizers
+
+CLASSES = {"kLetters": r"\p{L}", "kNumbers": r"\p{N}", "kSpaces": r"\s"}
+CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+
+
+def members(pattern):
+    """The code points that the pattern matches, each tried between two characters that it does not match."""
+    split = pre_tokenizers.Split(Regex(pattern), "isolated")
+    for begin in range(0, len(CODE_POINTS), 4096):
+        some = CODE_POINTS[begin:begin + 4096]
+        for piece, (first, _) in split.pre_tokenize_str("".join(f"{chr(c)}+" for c in some)):
+            if len(piece) == 1 and piece == chr(some[first // 2]) and piece != "+":
+                yield ord(piece)
+
+
+def ranges(points):
+    runs = []
+    for point in points:
+        if runs and runs[-1][1] == point - 1:
+            runs[-1][1] = point
+        else:
+            runs.append([point, point])
+    return runs
+
+
+def table():
+    lines = ["// Ranges of code points, first and last, ascending. Made by tests/peers/unicode_tables.py; do not edit."]
+    for name, pattern in CLASSES.items():
+        lines.append(f"constexpr Range {name}[] = {{")
+        row = ""
+        for first, last in ranges(members(pattern)):
+            entry = f"{{0x{first:x}, 0x{last:x}}},"
+            if len(row) + len(entry) > 96:
+                lines.append("   " + row)
+                row = ""
+            row += " " + entry
+        lines += ["   " + row, "};"]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    if len(sys.argv) == 3 and sys.argv[1] == "--check":
+        if pathlib.Path(sys.argv[2]).read_text(encoding="utf-8") != table():
+            sys.exit(f"{sys.argv[2]} differs from what this version of tokenizers knows; make it anew (see --help)")
+        print(f"{sys.argv[2]}: as tokenizers has them")
+    elif len(sys.argv) == 1:
+        sys.stdout.write(table())
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
