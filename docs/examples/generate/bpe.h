@@ -5,19 +5,24 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
-#include <nlohmann/json_fwd.hpp>
 #include <octavo/result.h>
 
 namespace generate {
 
-// The "model" of a tokenizer.json whose symbols are bytes. Const and thread-safe.
+// The tokens and merges of a vocabulary whose symbols are bytes. Const and thread-safe.
 class BytePairs {
  public:
-  // Errors: kUnsupported (a model that is not BPE, or with options that byte-level ones do not use),
-  // kInvalidFile.
-  static octavo::Result<BytePairs> Read(const nlohmann::json& model);
+  struct Vocabulary {
+    std::vector<std::pair<std::string, int32_t>> tokens;      // bytes and id
+    std::vector<std::pair<std::string, std::string>> merges;  // first learnt first
+    bool ignores_merges = false;  // a piece that is a token as a whole is that token
+  };
+  // Errors: kInvalidFile (a merge of something that is no token, or to nothing that is one; an id
+  // far beyond the number of tokens).
+  static octavo::Result<BytePairs> Make(const Vocabulary& vocabulary);
 
   // Appends the ids of a piece to *ids. Bytes that have no token are left out.
   void Encode(std::string_view piece, std::vector<int32_t>* ids) const;
@@ -36,11 +41,7 @@ class BytePairs {
   std::unordered_map<std::string, int32_t> ids_;  // by bytes
   std::vector<std::string> bytes_;                // by id
   std::unordered_map<uint64_t, Merge> merges_;
-  bool ignores_merges_ = false;  // a piece that is a token as a whole is that token
+  bool ignores_merges_ = false;
 };
-
-// The characters that stand for bytes in tokenizer.json ("Ġ" for a space) back to these bytes;
-// nothing for a text with another character.
-bool BytesOf(std::string_view symbols, std::string* bytes);
 
 }  // namespace generate

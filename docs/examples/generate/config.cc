@@ -101,7 +101,8 @@ Result<Config> ReadLlama(const json& json_config) {
   OCTAVO_ASSIGN_OR_RETURN(config.head_dim,
                           SizeOr(json_config, "head_dim", config.hidden / config.heads));
   if (config.heads % config.kv_heads != 0 || config.head_dim % 2 != 0)
-    return Unsupported("num_attention_heads must be a multiple of num_key_value_heads, head_dim even");
+    return Unsupported(
+        "num_attention_heads must be a multiple of num_key_value_heads, head_dim even");
   config.norm_epsilon = json_config.value("rms_norm_eps", 1e-6f);
   OCTAVO_ASSIGN_OR_RETURN(config.rope_frequencies, RopeFrequencies(json_config, config.head_dim));
   return config;

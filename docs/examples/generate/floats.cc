@@ -35,8 +35,8 @@ struct Half {
   static void Many(const uint16_t* from, float* to) {
 #ifdef __F16C__  // compilers find this instruction for single numbers only
     for (int64_t i = 0; i < kLanes; i += 8)
-      _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(
-                                   reinterpret_cast<const __m128i*>(from + i))));
+      _mm256_storeu_ps(
+          to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
 #else
     for (int64_t i = 0; i < kLanes; ++i) to[i] = One(from[i]);
 #endif

@@ -27,7 +27,8 @@ void Softmax(std::span<float> x);
 void Gelu(const float* x, int64_t size, float* out);
 // out = silu(gate) * up.
 void SiluTimes(const float* gate, const float* up, int64_t size, float* out);
-// Turns the pairs (i, i + size / 2) of a head's features by the angles with these cosines and sines.
+// Turns the pairs (i, i + size / 2) of a head's features by the angles with these cosines and
+// sines.
 void Rotate(float* head, std::span<const float> cosines, std::span<const float> sines);
 
 // sums[t] = x[t] . w for up to kRowsAtOnce rows of x, x_stride apart: the weights are read once.

@@ -85,10 +85,10 @@ Result<int64_t> Generate(Transformer& transformer, const Config& config, const O
     const int32_t id = sampler.Sample(logits);
     const bool ends = std::count(config.end_ids.begin(), config.end_ids.end(), id) > 0;
     if (ends && !options.ignores_end) break;
-    const std::string text = tokenizer != nullptr ? tokenizer->Decode(id)
-                                                  : (generated > 0 ? " " : "") + std::to_string(id);
+    const std::string text =
+        tokenizer != nullptr ? tokenizer->Decode(id) : std::to_string(id) + " ";
     std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
+    std::fflush(stdout);  // a reader sees each token as it comes
     if (++generated == options.max_tokens) break;
     OCTAVO_ASSIGN_OR_RETURN(logits, transformer.Run({&id, 1}));
   }
@@ -115,8 +115,8 @@ Status RunWith(const Options& options) {
   OCTAVO_ASSIGN_OR_RETURN(const Config config, ReadConfig(model));
   const int64_t wanted = options.logits.empty() ? options.max_tokens : 0;
   const int64_t capacity = static_cast<int64_t>(prompt.size()) + wanted;
-  OCTAVO_ASSIGN_OR_RETURN(Transformer transformer, Transformer::Load(model, config, capacity,
-                                                                     options.num_threads));
+  OCTAVO_ASSIGN_OR_RETURN(Transformer transformer,
+                          Transformer::Load(model, config, capacity, options.num_threads));
   if (!options.logits.empty()) return WriteLogits(transformer, prompt, options.logits);
 
   const double load_seconds = load.seconds();

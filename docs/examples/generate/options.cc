@@ -105,7 +105,8 @@ Result<Options> ParseOptions(int argc, char** argv) {
   }
   if (options.wants_help) return options;
   if (words.empty() || words.size() > 2)
-    return Usage("a model and at most one prompt are wanted; a prompt of several words needs quotes");
+    return Usage(
+        "a model and at most one prompt are wanted; a prompt of several words needs quotes");
   options.model = words[0];
   if (words.size() == 2) options.prompt = words[1];
   if (options.prompt && options.ids) return Usage("a prompt or --ids is wanted, not both");

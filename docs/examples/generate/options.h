@@ -12,10 +12,10 @@ namespace generate {
 
 struct Options {
   std::string model;
-  std::optional<std::string> prompt;     // nothing: standard input, unless ids are given
-  std::optional<std::string> ids;        // token ids in place of a prompt
-  std::string logits;                    // file to write; empty: generate
-  bool prints_tokens = false;            // of the prompt, and nothing else
+  std::optional<std::string> prompt;  // nothing: standard input, unless ids are given
+  std::optional<std::string> ids;     // token ids in place of a prompt
+  std::string logits;                 // file to write; empty: generate
+  bool prints_tokens = false;         // of the prompt, and nothing else
   int64_t max_tokens = 128;
   float temperature = 0;
   uint64_t seed = 0;

@@ -2,17 +2,10 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <span>
-#include <string>
 
 namespace generate {
 namespace {
-
-using nlohmann::json;
-using octavo::ErrorCode;
-using octavo::Result;
-using octavo::Status;
 
 struct Range {
   char32_t first, last;
@@ -159,44 +152,12 @@ constexpr char kLlama3[] =
 constexpr char kQwen2[] =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-Status Unsupported(const std::string& what) {
-  return {ErrorCode::kUnsupported, "tokenizer.json: pre-tokenizer " + what +
-                                       " is not known to this program; give token ids (--ids)"};
-}
-
-Status ReadStep(const json& step, std::vector<SplitRule>* rules) {
-  const std::string type = step.at("type");
-  if (type == "ByteLevel") {
-    if (step.value("add_prefix_space", true)) return Unsupported("ByteLevel with add_prefix_space");
-    if (step.value("use_regex", true)) rules->push_back(SplitRule::kGpt2);
-    return {};
-  }
-  if (type == "Digits") {
-    const bool each = step.value("individual_digits", false);
-    rules->push_back(each ? SplitRule::kDigits : SplitRule::kDigitRuns);
-    return {};
-  }
-  if (type == "Split" && step.at("behavior") == "Isolated" && !step.value("invert", false)) {
-    const std::string expression = step.at("pattern").value("Regex", std::string());
-    if (expression != kLlama3 && expression != kQwen2)
-      return Unsupported("Split by " + step.at("pattern").dump());
-    rules->push_back(expression == kLlama3 ? SplitRule::kNumbersBy3 : SplitRule::kNumbersByOne);
-    return {};
-  }
-  return Unsupported("\"" + type + "\"");
-}
-
 }  // namespace
 
-Result<std::vector<SplitRule>> ReadPreTokenizer(const json& pre_tokenizer) {
-  std::vector<SplitRule> rules;
-  if (pre_tokenizer.is_null()) return Unsupported("null");
-  json steps = json::array({pre_tokenizer});
-  if (pre_tokenizer.at("type") == "Sequence") steps = pre_tokenizer.at("pretokenizers");
-  for (const json& step : steps) OCTAVO_RETURN_IF_ERROR(ReadStep(step, &rules));
-  if (steps.empty() || steps.back().at("type") != "ByteLevel")
-    return Unsupported("without ByteLevel at its end");
-  return rules;
+std::optional<SplitRule> RuleOfExpression(std::string_view expression) {
+  if (expression == kLlama3) return SplitRule::kNumbersBy3;
+  if (expression == kQwen2) return SplitRule::kNumbersByOne;
+  return std::nullopt;
 }
 
 std::vector<std::string_view> Split(std::string_view text, const std::vector<SplitRule>& rules) {

@@ -1,12 +1,10 @@
-// Cuts a text into the pieces that byte-pair encoding works on: what tokenizer.json has as
-// "pre_tokenizer", for the forms that byte-level models use.
+// Cuts a text into the pieces that byte-pair encoding works on: the "pre_tokenizer" of
+// tokenizer.json, in the forms that byte-level models use.
 #pragma once
 
+#include <optional>
 #include <string_view>
 #include <vector>
-
-#include <nlohmann/json_fwd.hpp>
-#include <octavo/result.h>
 
 namespace generate {
 
@@ -20,12 +18,11 @@ enum class SplitRule {
   kNumbersByOne,  // Qwen 2's: one
 };
 
-// Steps in order: each cuts what the one in front left. No step: one piece. Errors: kUnsupported,
-// naming what tokenizer.json wants.
-octavo::Result<std::vector<SplitRule>> ReadPreTokenizer(const nlohmann::json& pre_tokenizer);
+// The rule that does what a regular expression of a "Split" says; nothing for one not known here.
+std::optional<SplitRule> RuleOfExpression(std::string_view expression);
 
-// The pieces, in order: all of the text. Bytes that are not UTF-8 count as characters that are
-// neither letters, numbers nor spaces.
+// The pieces, in order: all of the text. Each rule cuts what the one in front left. Bytes that are
+// not UTF-8 count as characters that are neither letters, numbers nor spaces.
 std::vector<std::string_view> Split(std::string_view text, const std::vector<SplitRule>& rules);
 
 }  // namespace generate

@@ -10,9 +10,9 @@
 
 namespace generate {
 
-// Temperature 0: the likeliest token, the first of equals. Else at random, by probabilities that are
-// sharpened (below 1) or flattened (above 1). The same seed and logits give the same tokens on every
-// machine. Used by one thread at a time.
+// Temperature 0: the likeliest token, the first of equals. Else at random, by probabilities that
+// are sharpened (below 1) or flattened (above 1). The same seed and logits give the same tokens on
+// every machine. Used by one thread at a time.
 class Sampler {
  public:
   Sampler(float temperature, uint64_t seed) : temperature_(temperature), random_(seed) {}

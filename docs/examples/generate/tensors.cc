@@ -15,9 +15,9 @@ Result<std::span<const std::byte>> ReadBytes(const octavo::Model& model, const s
   if (tensor == nullptr)
     return Status(ErrorCode::kNotFound, "the file has no tensor \"" + name + "\"");
   if (tensor->dtype != DType::kF16 && tensor->dtype != DType::kBF16 && tensor->dtype != DType::kF32)
-    return Status(ErrorCode::kUnsupported,
-                  "tensor \"" + name + "\" is " + std::string(octavo::DTypeName(tensor->dtype)) +
-                      "; this program reads F16, BF16 and F32");
+    return Status(ErrorCode::kUnsupported, "tensor \"" + name + "\" is " +
+                                               std::string(octavo::DTypeName(tensor->dtype)) +
+                                               "; this program reads F16, BF16 and F32");
   if (tensor->codec == octavo::format::Codec::kNone) return model.reader().Bytes(*tensor);
   OCTAVO_ASSIGN_OR_RETURN(*owned, model.reader().ReadAll(*tensor));
   return std::span<const std::byte>(*owned);

@@ -5,13 +5,13 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include <octavo/result.h>
 
 #include "bpe.h"
 #include "pre_tokenizer.h"
+#include "tokenizer_json.h"
 
 namespace generate {
 
@@ -29,17 +29,13 @@ class Tokenizer {
   std::string Decode(int32_t id) const;
 
  private:
-  struct Added {
-    std::string content;
-    int32_t id = 0;
-    bool is_special = false;
-  };
-  // Where the first added token in `text` from `begin` on is; the longest of those that begin there.
-  const Added* FindAdded(std::string_view text, size_t begin, size_t* where) const;
+  // Where the first added token in `text` from `begin` on is; the longest of those that begin
+  // there.
+  const AddedToken* FindAdded(std::string_view text, size_t begin, size_t* where) const;
 
   BytePairs bpe_;
   std::vector<SplitRule> rules_;
-  std::vector<Added> added_;  // longest first
+  std::vector<AddedToken> added_;      // longest first
   std::vector<int32_t> first_, last_;  // around every text
 };
 

@@ -42,9 +42,9 @@ Transformer::Transformer(const octavo::Model& model, const Config& config, int64
 Result<Transformer> Transformer::Load(const octavo::Model& model, const Config& config,
                                       int64_t capacity, int32_t num_threads) {
   if (capacity > config.context)
-    return Status(ErrorCode::kInvalidArgument,
-                  std::to_string(capacity) + " tokens are wanted; the model was made for " +
-                      std::to_string(config.context));
+    return Status(ErrorCode::kInvalidArgument, std::to_string(capacity) +
+                                                   " tokens are wanted; the model was made for " +
+                                                   std::to_string(config.context));
   Transformer transformer(model, config, capacity, num_threads);
   OCTAVO_RETURN_IF_ERROR(config.family == Family::kGpt2 ? transformer.LoadGpt2()
                                                         : transformer.LoadLlama());
@@ -88,8 +88,8 @@ Status Transformer::LoadLlama() {
     Block block;
     OCTAVO_ASSIGN_OR_RETURN(block.attention_norm, LoadNorm(name + "input_layernorm"));
     OCTAVO_ASSIGN_OR_RETURN(
-        block.qkv, Linears::Load(model_, {attention + "q_proj", attention + "k_proj",
-                                          attention + "v_proj"}));
+        block.qkv,
+        Linears::Load(model_, {attention + "q_proj", attention + "k_proj", attention + "v_proj"}));
     OCTAVO_ASSIGN_OR_RETURN(block.attention_out, Linears::Load(model_, {attention + "o_proj"}));
     OCTAVO_ASSIGN_OR_RETURN(block.mlp_norm, LoadNorm(name + "post_attention_layernorm"));
     OCTAVO_ASSIGN_OR_RETURN(block.up, Linears::Load(model_, {mlp + "gate_proj", mlp + "up_proj"}));
