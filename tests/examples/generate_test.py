@@ -256,6 +256,7 @@ class Errors(GenerateTest):
                 (LLAMA, {"num_key_value_heads": 3}, ["num_key_value_heads"]),
                 (LLAMA, {"num_key_value_heads": 8}, ["layer 0", "config.json"]),
                 (LLAMA, {"num_hidden_layers": 7}, ["model.layers.6"]),
+                (LLAMA, {"num_hidden_layers": 16_000_000}, ["config.json", "layers"]),
                 (LLAMA, {"vocab_size": 4000}, ["model.embed_tokens", "4000"]),
                 (LLAMA, {"vocab_size": None}, ["config.json"]),
                 (LLAMA, {"max_position_embeddings": -1}, ["max_position_embeddings"]),

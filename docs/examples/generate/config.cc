@@ -24,10 +24,10 @@ Status Demand(const json& config, const char* key, const T& wanted) {
                      json(wanted).dump());
 }
 
-// A size that must be there and be at least 1.
+// A size that must be there, at least 1. With at most 2^24, products of two fit without a check.
 Result<int64_t> Size(const json& config, const char* key) {
   const int64_t value = config.value(key, int64_t{0});
-  if (value > 0 && value < (int64_t{1} << 31)) return value;
+  if (value > 0 && value <= (int64_t{1} << 24)) return value;
   return Status(ErrorCode::kInvalidFile,
                 std::string("config.json: ") + key + " is missing or not a size");
 }

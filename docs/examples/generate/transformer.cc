@@ -58,47 +58,55 @@ Result<Transformer> Transformer::Load(const octavo::Model& model, const Config& 
   return transformer;
 }
 
+template <class Function>
+Status Transformer::LoadBlocks(Function&& load_block) {
+  if (config_.layers > static_cast<int64_t>(model_.manifest().modules.size()))
+    return Invalid("config.json says " + std::to_string(config_.layers) + " layers; the file has " +
+                   std::to_string(model_.manifest().modules.size()) + " modules");
+  blocks_.resize(config_.layers);
+  std::vector<Status> statuses(config_.layers);
+  workshop_->ForEach(config_.layers, [&](int64_t i) { statuses[i] = load_block(i, &blocks_[i]); });
+  for (const Status& status : statuses) OCTAVO_RETURN_IF_ERROR(status);
+  return {};
+}
+
 Status Transformer::LoadGpt2() {
   const std::string prefix = Prefix(model_, "transformer.", "wte");
   OCTAVO_RETURN_IF_ERROR(LoadEmbedding(prefix + "wte"));
   OCTAVO_ASSIGN_OR_RETURN(position_embedding_, ReadFloats(model_, prefix + "wpe.weight",
                                                           config_.context * config_.hidden));
-  for (int64_t i = 0; i < config_.layers; ++i) {
-    const std::string name = prefix + "h." + std::to_string(i) + ".";
-    Block block;
-    OCTAVO_ASSIGN_OR_RETURN(block.attention_norm, LoadNorm(name + "ln_1"));
-    OCTAVO_ASSIGN_OR_RETURN(block.qkv, Linears::Load(model_, {name + "attn.c_attn"}));
-    OCTAVO_ASSIGN_OR_RETURN(block.attention_out, Linears::Load(model_, {name + "attn.c_proj"}));
-    OCTAVO_ASSIGN_OR_RETURN(block.mlp_norm, LoadNorm(name + "ln_2"));
-    OCTAVO_ASSIGN_OR_RETURN(block.up, Linears::Load(model_, {name + "mlp.c_fc"}));
-    OCTAVO_ASSIGN_OR_RETURN(block.down, Linears::Load(model_, {name + "mlp.c_proj"}));
-    blocks_.push_back(std::move(block));
-  }
   OCTAVO_ASSIGN_OR_RETURN(final_norm_, LoadNorm(prefix + "ln_f"));
   OCTAVO_ASSIGN_OR_RETURN(head_, Linears::Load(model_, {"lm_head"}));
-  return {};
+  return LoadBlocks([&](int64_t i, Block* block) -> Status {
+    const std::string name = prefix + "h." + std::to_string(i) + ".";
+    OCTAVO_ASSIGN_OR_RETURN(block->attention_norm, LoadNorm(name + "ln_1"));
+    OCTAVO_ASSIGN_OR_RETURN(block->qkv, Linears::Load(model_, {name + "attn.c_attn"}));
+    OCTAVO_ASSIGN_OR_RETURN(block->attention_out, Linears::Load(model_, {name + "attn.c_proj"}));
+    OCTAVO_ASSIGN_OR_RETURN(block->mlp_norm, LoadNorm(name + "ln_2"));
+    OCTAVO_ASSIGN_OR_RETURN(block->up, Linears::Load(model_, {name + "mlp.c_fc"}));
+    OCTAVO_ASSIGN_OR_RETURN(block->down, Linears::Load(model_, {name + "mlp.c_proj"}));
+    return {};
+  });
 }
 
 Status Transformer::LoadLlama() {
   const std::string prefix = Prefix(model_, "model.", "embed_tokens");
   OCTAVO_RETURN_IF_ERROR(LoadEmbedding(prefix + "embed_tokens"));
-  for (int64_t i = 0; i < config_.layers; ++i) {
-    const std::string name = prefix + "layers." + std::to_string(i) + ".";
-    const std::string attention = name + "self_attn.", mlp = name + "mlp.";
-    Block block;
-    OCTAVO_ASSIGN_OR_RETURN(block.attention_norm, LoadNorm(name + "input_layernorm"));
-    OCTAVO_ASSIGN_OR_RETURN(
-        block.qkv,
-        Linears::Load(model_, {attention + "q_proj", attention + "k_proj", attention + "v_proj"}));
-    OCTAVO_ASSIGN_OR_RETURN(block.attention_out, Linears::Load(model_, {attention + "o_proj"}));
-    OCTAVO_ASSIGN_OR_RETURN(block.mlp_norm, LoadNorm(name + "post_attention_layernorm"));
-    OCTAVO_ASSIGN_OR_RETURN(block.up, Linears::Load(model_, {mlp + "gate_proj", mlp + "up_proj"}));
-    OCTAVO_ASSIGN_OR_RETURN(block.down, Linears::Load(model_, {mlp + "down_proj"}));
-    blocks_.push_back(std::move(block));
-  }
   OCTAVO_ASSIGN_OR_RETURN(final_norm_, LoadNorm(prefix + "norm"));
   OCTAVO_ASSIGN_OR_RETURN(head_, Linears::Load(model_, {"lm_head"}));
-  return {};
+  return LoadBlocks([&](int64_t i, Block* block) -> Status {
+    const std::string name = prefix + "layers." + std::to_string(i) + ".";
+    const std::string attention = name + "self_attn.", mlp = name + "mlp.";
+    OCTAVO_ASSIGN_OR_RETURN(block->attention_norm, LoadNorm(name + "input_layernorm"));
+    OCTAVO_ASSIGN_OR_RETURN(
+        block->qkv,
+        Linears::Load(model_, {attention + "q_proj", attention + "k_proj", attention + "v_proj"}));
+    OCTAVO_ASSIGN_OR_RETURN(block->attention_out, Linears::Load(model_, {attention + "o_proj"}));
+    OCTAVO_ASSIGN_OR_RETURN(block->mlp_norm, LoadNorm(name + "post_attention_layernorm"));
+    OCTAVO_ASSIGN_OR_RETURN(block->up, Linears::Load(model_, {mlp + "gate_proj", mlp + "up_proj"}));
+    OCTAVO_ASSIGN_OR_RETURN(block->down, Linears::Load(model_, {mlp + "down_proj"}));
+    return {};
+  });
 }
 
 Status Transformer::LoadEmbedding(const std::string& module) {

@@ -55,6 +55,9 @@ class Transformer {
               int32_t num_threads);
   octavo::Status LoadGpt2();
   octavo::Status LoadLlama();
+  // load(i, &block) for each block, on all threads: preparing a linear may copy all of its codes.
+  template <class Function>
+  octavo::Status LoadBlocks(Function&& load_block);
   octavo::Status LoadEmbedding(const std::string& module);
   octavo::Result<Norm> LoadNorm(const std::string& module) const;
   octavo::Status CheckSizes() const;
