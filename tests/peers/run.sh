@@ -78,15 +78,12 @@ benchmark_logic() {
 }
 stage "the benchmark's logic, on the CPU" benchmark_logic
 
-# docs/examples/generate, built as its user would.
-build_generate() {
-  local ccache=()
-  if command -v ccache >/dev/null; then ccache=(--launcher ccache); fi
-  "$python" "$root/tests/examples/build_example.py" --example "$root/docs/examples/generate" --build "$build" \
-    --work "$cache/generate" --cmake cmake --generator Ninja --cxx "${CXX:-c++}" --cc "${CC:-cc}" "${ccache[@]}"
-}
-generate=$cache/generate/build/generate
-stage "build the C++ engine" build_generate
+# docs/examples/generate, built as docs/tutorial.md says.
+ccache=()
+if command -v ccache >/dev/null; then ccache=(--launcher ccache); fi
+generate=$cache/tutorial/home/octavo/engine/generate
+stage "the tutorial, which builds the C++ engine" "$python" "$root/tests/examples/tutorial_test.py" --build "$build" \
+  --work "$cache/tutorial" --generator Ninja "${ccache[@]}"
 stage "the C++ engine's tokens" "$python" "$here/generate_tokens.py" "$octavo" "$generate" "$cache/generate" \
   "$root/tests/data/models/gpt2-novels-outliers" "$cache/smollm2"
 stage "the C++ engine's configurations" "$python" "$here/generate_variants.py" "$octavo" "$generate" "$cache/generate"

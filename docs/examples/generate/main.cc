@@ -92,7 +92,8 @@ Result<int64_t> Generate(Transformer& transformer, const Config& config, const O
     if (++generated == options.max_tokens) break;
     OCTAVO_ASSIGN_OR_RETURN(logits, transformer.Run({&id, 1}));
   }
-  std::printf("\n");
+  std::puts("");
+  std::fflush(stdout);
   return generated;
 }
 
