@@ -10,7 +10,8 @@
 namespace octavo::format {
 namespace {
 
-// The elements of a list by their names.
+// The elements of a list by their names, once all are added. Names are mostly asked for in the
+// list's order: what follows the last one found is looked at first.
 template <typename T>
 class ByName {
  public:
@@ -18,13 +19,18 @@ class ByName {
   // False where the name of the next element is there already.
   bool Add(const T& element) { return names_.Add(element.name); }
   const T* Find(std::string_view name) const {
-    const std::optional<size_t> number = names_.Find(name);
-    return number ? &list_[*number] : nullptr;
+    if (next_ == list_.size() || list_[next_].name != name) {
+      const std::optional<size_t> number = names_.Find(name);
+      if (!number) return nullptr;
+      next_ = *number;
+    }
+    return &list_[next_++];
   }
 
  private:
   const std::vector<T>& list_;
   NameMap names_;
+  mutable size_t next_ = 0;
 };
 using TensorMap = ByName<TensorEntry>;
 using ModuleMap = ByName<Module>;
