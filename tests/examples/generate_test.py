@@ -250,7 +250,8 @@ class Errors(GenerateTest):
 
     def test_configurations_that_it_does_not_compute(self):
         for folder, change, says in (
-                (LLAMA, {"model_type": "mistral"}, ['model_type is "mistral"', "gpt2 and llama"]),
+                (LLAMA, {"model_type": "opt"}, ['model_type is "opt"', "gpt2, llama"]),
+                (LLAMA, {"model_type": "mistral", "sliding_window": 64}, ["sliding_window is 64"]),
                 (LLAMA, {"hidden_act": "gelu"}, ["hidden_act", '"silu"']),
                 (LLAMA, {"rope_parameters": {"rope_theta": 1.0, "rope_type": "yarn"}}, ['"yarn"', "llama3"]),
                 (LLAMA, {"num_key_value_heads": 3}, ["num_key_value_heads"]),
