@@ -124,6 +124,17 @@ class Text(GenerateTest):
         model = self.convert(LLAMA, "--keep-columns", self.dir / "profile.json")
         self.assertEqual(self.text(model, PROMPT, "-n", 30), CONTINUATIONS[LLAMA])
 
+    def test_names_may_lack_the_base_model(self):
+        """As in the checkpoints of GPT-2 that everybody has: h.0 for transformer.h.0, and no head."""
+        source = self.dir / "source"
+        shutil.copytree(GPT2, source)
+        content = (GPT2 / "model.safetensors").read_bytes()
+        size = int.from_bytes(content[:8], "little")
+        header = {name.removeprefix("transformer."): tensor for name, tensor in json.loads(content[8:8 + size]).items()}
+        text = json.dumps(header).encode()
+        (source / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size:])
+        self.assertEqual(self.text(self.convert(source), PROMPT, "-n", 30), CONTINUATIONS[GPT2])
+
     def test_stops_where_the_model_ends_its_text(self):
         following = self.ids(self.file(GPT2), "--ids", "1 2 3", "-n", 3)
 
