@@ -124,6 +124,17 @@ class Text(GenerateTest):
         model = self.convert(LLAMA, "--keep-columns", self.dir / "profile.json")
         self.assertEqual(self.text(model, PROMPT, "-n", 30), CONTINUATIONS[LLAMA])
 
+    def test_names_may_lack_the_base_model(self):
+        """As in the checkpoints of GPT-2 that everybody has: h.0 for transformer.h.0, and no head."""
+        source = self.dir / "source"
+        shutil.copytree(GPT2, source)
+        content = (GPT2 / "model.safetensors").read_bytes()
+        size = int.from_bytes(content[:8], "little")
+        header = {name.removeprefix("transformer."): tensor for name, tensor in json.loads(content[8:8 + size]).items()}
+        text = json.dumps(header).encode()
+        (source / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size:])
+        self.assertEqual(self.text(self.convert(source), PROMPT, "-n", 30), CONTINUATIONS[GPT2])
+
     def test_stops_where_the_model_ends_its_text(self):
         following = self.ids(self.file(GPT2), "--ids", "1 2 3", "-n", 3)
 
@@ -250,7 +261,8 @@ class Errors(GenerateTest):
 
     def test_configurations_that_it_does_not_compute(self):
         for folder, change, says in (
-                (LLAMA, {"model_type": "mistral"}, ['model_type is "mistral"', "gpt2 and llama"]),
+                (LLAMA, {"model_type": "opt"}, ['model_type is "opt"', "gpt2, llama"]),
+                (LLAMA, {"model_type": "mistral", "sliding_window": 64}, ["sliding_window is 64"]),
                 (LLAMA, {"hidden_act": "gelu"}, ["hidden_act", '"silu"']),
                 (LLAMA, {"rope_parameters": {"rope_theta": 1.0, "rope_type": "yarn"}}, ['"yarn"', "llama3"]),
                 (LLAMA, {"num_key_value_heads": 3}, ["num_key_value_heads"]),

@@ -9,7 +9,7 @@ import pathlib
 import sys
 
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config
 
 from generate_logits import check_kept
 
@@ -27,6 +27,8 @@ VARIANTS = {
     "llama, rope of Llama 3": LlamaConfig(**LLAMA, rope_parameters=LLAMA3_ROPE),
     "llama, another theta and epsilon": LlamaConfig(**LLAMA, rms_norm_eps=1e-2,
                                                     rope_parameters={"rope_type": "default", "rope_theta": 300.0}),
+    "mistral": MistralConfig(**LLAMA, sliding_window=None),
+    "qwen2": Qwen2Config(**LLAMA),
     "gpt2, inner size of its own": GPT2Config(vocab_size=VOCABULARY, n_embd=60, n_head=3, n_layer=2, n_positions=128, n_inner=100,
                                               bos_token_id=None, eos_token_id=None),
     "gpt2, head not tied": GPT2Config(vocab_size=VOCABULARY, n_embd=64, n_head=2, n_layer=2, n_positions=128,
@@ -47,7 +49,7 @@ def main():
                 parameter.add_(0.1 * torch.randn_like(parameter))
         folder = args.work / "variant"
         model.to(torch.bfloat16 if number % 2 else torch.float16).save_pretrained(folder)
-        print(name, end=", ", flush=True)
+        print(name)
         check_kept(args, folder, torch.randint(VOCABULARY, (TOKENS,)).tolist())
 
 

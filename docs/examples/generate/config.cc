@@ -91,6 +91,8 @@ Result<std::vector<float>> RopeFrequencies(const json& json_config, int64_t head
 
 Result<Config> ReadLlama(const json& json_config) {
   OCTAVO_RETURN_IF_ERROR(Demand(json_config, "hidden_act", "silu"));
+  if (json_config.value("use_sliding_window", true))
+    OCTAVO_RETURN_IF_ERROR(Demand(json_config, "sliding_window", nullptr));
   Config config;
   OCTAVO_ASSIGN_OR_RETURN(config.layers, Size(json_config, "num_hidden_layers"));
   OCTAVO_ASSIGN_OR_RETURN(config.hidden, Size(json_config, "hidden_size"));
@@ -111,8 +113,9 @@ Result<Config> ReadLlama(const json& json_config) {
 Result<Config> ReadFamily(const json& json_config) {
   const std::string type = json_config.value("model_type", std::string());
   if (type == "gpt2") return ReadGpt2(json_config);
-  if (type == "llama") return ReadLlama(json_config);
-  return Unsupported("model_type is \"" + type + "\"; this program knows gpt2 and llama");
+  if (type == "llama" || type == "mistral" || type == "qwen2") return ReadLlama(json_config);
+  return Unsupported("model_type is \"" + type +
+                     "\"; this program knows gpt2, llama, mistral and qwen2");
 }
 
 // eos_token_id: a number, a list of numbers, null or nothing.

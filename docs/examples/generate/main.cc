@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <new>
 #include <optional>
 #include <string>
 #include <vector>
@@ -147,7 +148,12 @@ int Main(int argc, char** argv) {
     std::fputs(kHelp, stdout);
     return 0;
   }
-  const Status status = RunWith(*options);
+  Status status;
+  try {
+    status = RunWith(*options);
+  } catch (const std::bad_alloc&) {
+    status = {ErrorCode::kLimit, "not enough memory"};
+  }
   if (!status.ok()) std::fprintf(stderr, "generate: %s\n", status.message().c_str());
   return status.ok() ? 0 : 1;
 }
