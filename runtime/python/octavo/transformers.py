@@ -12,7 +12,7 @@ import os
 import pathlib
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ class OctavoConfig(QuantizationConfigMixin):
                  row_rule: str = "inlier_columns", activations: str = "asymmetric", activations_via_fp16: bool = False,
                  full_range: bool = False, modules_to_not_convert: list[str] | None = None, version: int = FOLDER_VERSION,
                  llm_int8_threshold: float | None = None, llm_int8_skip_modules: list[str] | None = None,
-                 llm_int8_enable_fp32_cpu_offload: bool = False, _quantized: dict[str, _Quantized] | None = None, **unknown: Any):
+                 llm_int8_enable_fp32_cpu_offload: bool = False, _content: _Content | None = None, **unknown: Any):
         unknown.pop("quant_method", None)
         if unknown:
             raise InvalidArgumentError(f"quantization_config has unknown keys {sorted(unknown)}; a newer Octavo may know them")
@@ -63,7 +63,7 @@ class OctavoConfig(QuantizationConfigMixin):
         self.scope, self.row_rule, self.activations = scope, row_rule, activations
         self.activations_via_fp16, self.full_range = activations_via_fp16, full_range
         self.modules_to_not_convert = modules_to_not_convert
-        self._quantized = _quantized  # of load(), whose checkpoint has no files
+        self._content = _content  # of load(), whose checkpoint has no files
         self.settings("absmax")  # checks the values
 
     def settings(self, convention: str) -> Settings:
@@ -122,12 +122,16 @@ class OctavoQuantizer(HfQuantizer):
                                    "octavo.transformers.load, or octavo export model.8vo --to transformers")
 
     def _process_model_before_weight_loading(self, model: Any, checkpoint_files: list[str] | None = None, **kwargs: Any) -> None:
-        quantized = self.quantization_config._quantized
-        if quantized is None:
+        content = self.quantization_config._content
+        if content is not None:
+            content.fill(model)
+            quantized, paths = content.quantized, content.paths
+        else:
             quantized = _quantized_of_files(checkpoint_files or [])
+            paths = module_paths(model, quantized)
         if not quantized:
             raise InvalidFileError("the checkpoint has no scales (NAME.weight_absmax): it is no folder of octavo export --to transformers")
-        for name, path in module_paths(model, quantized).items():
+        for name, path in paths.items():
             if path is None:
                 raise UnsupportedError(f"this version of transformers keeps {name!r} in no module of its own (experts, fused weights)")
             replace_linear(model, path, quantized[name], self.quantization_config)
@@ -138,7 +142,7 @@ class OctavoQuantizer(HfQuantizer):
                 module._buffers["weight"] = module.weight.to("cpu")  # the device's copy is the runtime's
                 if module.bias is not None:
                     module.bias.requires_grad_(False)
-        self.quantization_config._quantized = None
+        self.quantization_config._content = None
 
     def is_serializable(self) -> bool:
         return True
@@ -226,15 +230,12 @@ def load(path: str | os.PathLike[str] | Model, *, device_map: Any = None, dtype:
         tokenizer = _load_tokenizer(folder, model_file.assets, trust_remote_code)
         generation = transformers.GenerationConfig.from_pretrained(folder) if "generation_config.json" in model_file.assets else None
     cls = model_class or _class_of(config, model_file)
-    with torch.device("meta"):
-        skeleton = cls(config)
-    content = _content(model_file, skeleton, [*(skip_modules or []), *(llm_int8_skip_modules or [])])
-    del skeleton
+    content = _Content(model_file, [*(skip_modules or []), *(llm_int8_skip_modules or [])])
     quantization = {key: model_file.quantization[key] for key in
                     ("method", "compat", "threshold", "scope", "row_rule", "activations", "activations_via_fp16")}
     quantization |= {key: value for key, value in overrides.items() if value is not None}
     config.quantization_config = quantization | {"quant_method": "octavo", "full_range": content.full_range,
-                                                 "modules_to_not_convert": content.in_16_bit, "_quantized": content.quantized}
+                                                 "modules_to_not_convert": content.in_16_bit, "_content": content}
     kwargs = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     with _quiet():
         model = cls.from_pretrained(None, config=config, state_dict=content.state, device_map=device_map, dtype=dtype or "auto", **kwargs)
@@ -245,49 +246,49 @@ def load(path: str | os.PathLike[str] | Model, *, device_map: Any = None, dtype:
     return model, tokenizer
 
 
-@dataclass
 class _Content:
-    """A file's tensors in the checkpoint's terms."""
+    """A file's tensors in the checkpoint's terms. `state` is filled when the model is there: only it knows which linears it has."""
 
-    state: dict[str, torch.Tensor]
-    quantized: dict[str, _Quantized]
-    paths: dict[str, str]
-    code_sums: dict[str, torch.Tensor]
-    in_16_bit: list[str]
-    full_range: bool
+    def __init__(self, model_file: Model, skip: list[str]):
+        self.file, self.skip = model_file, skip
+        modules = model_file.modules.values()
+        self.state: dict[str, torch.Tensor] = {}
+        self.quantized: dict[str, _Quantized] = {}
+        self.paths: dict[str, str | None] = {}
+        self.code_sums: dict[str, torch.Tensor] = {}
+        self.in_16_bit = [m.name for m in modules if m.kind in ("linear", "head") and not m.quantized or _matches(skip, m.name)]
+        self.full_range = any(m.facts["scheme"].get("full_range", False) for m in modules if m.quantized)
 
+    def __deepcopy__(self, memo: Any) -> _Content:  # transformers copies configs often
+        return self
 
-def _content(model_file: Model, skeleton: Any, skip: list[str]) -> _Content:
-    tensors = FileTensors(model_file)
-    modules = model_file.modules
-    ours = [m for m in modules.values() if m.quantized and m.kind == "linear"]
-    places = module_paths(skeleton, [m.name for m in ours])
-    content = _Content({}, {}, {}, {}, [m.name for m in modules.values() if m.kind in ("linear", "head") and not m.quantized], False)
-    of_quantized: set[str] = set()
-    for module in modules.values():
-        if not module.quantized:
-            continue
-        facts, scheme = module.facts, module.facts["scheme"]
-        of_quantized.update(t for t in (scheme["codes"]["tensor"], scheme["scales"]["tensor"], scheme["code_sum"], scheme.get("zero_point"),
-                                        *facts.get("kept", {}).values()) if t)
-        if module.kind != "linear" or places[module.name] is None or _matches(skip, module.name):
-            content.state[facts["source_tensor"]] = _dense(model_file, tensors, module)
-            content.in_16_bit.append(module.name)
-            continue
+    def fill(self, model: Any) -> None:
+        tensors = FileTensors(self.file)
+        quantized = [m for m in self.file.modules.values() if m.quantized]
+        places = module_paths(model, [m.name for m in quantized if m.kind == "linear"])
+        for name in self.file.tensors.keys() - {tensor for m in quantized for tensor in _tensors_of(m.facts)}:
+            self.state[name] = tensors[name]
+        for module in quantized:
+            if places.get(module.name) is None or _matches(self.skip, module.name):
+                self.state[module.facts["source_tensor"]] = _dense(self.file, tensors, module)
+            else:
+                self.paths[module.name] = places[module.name]
+                self._add(tensors, module.name, module.facts)
+
+    def _add(self, tensors: FileTensors, name: str, facts: Mapping[str, Any]) -> None:
         kept = tensors[facts["kept"]["weight"]] if "kept" in facts else None
-        content.quantized[module.name] = _Quantized(scheme["scales"]["convention"], 0 if kept is None else kept.shape[0],
-                                                    torch.float16 if kept is None else kept.dtype)
-        content.paths[module.name] = places[module.name]
-        content.code_sums[module.name] = tensors[scheme["code_sum"]]
-        content.full_range |= scheme.get("full_range", False)
-        for buffer, tensor in tensors_of_module(tensors, model_file, module.name).items():
-            content.state[f"{module.name}.{buffer}"] = tensor
-    for name in model_file.tensors:
-        if name not in of_quantized:
-            content.state[name] = tensors[name]
-    if not content.quantized:
-        raise InvalidFileError(f"{model_file.path}: no quantized linear that a model of transformers has")
-    return content
+        self.quantized[name] = _Quantized(facts["scheme"]["scales"]["convention"], 0 if kept is None else kept.shape[0],
+                                          torch.float16 if kept is None else kept.dtype)
+        self.code_sums[name] = tensors[facts["scheme"]["code_sum"]]
+        for buffer, tensor in tensors_of_module(tensors, self.file, name).items():
+            self.state[f"{name}.{buffer}"] = tensor
+
+
+def _tensors_of(facts: Mapping[str, Any]) -> list[str]:
+    """What a quantized module has in place of its weight."""
+    scheme = facts["scheme"]
+    return [scheme["codes"]["tensor"], scheme["scales"]["tensor"], scheme["code_sum"], scheme.get("zero_point", ""),
+            *facts.get("kept", {}).values()]
 
 
 def _dense(model_file: Model, tensors: FileTensors, module: Any) -> torch.Tensor:
