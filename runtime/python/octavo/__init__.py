@@ -16,6 +16,7 @@ from ctypes import byref
 from dataclasses import dataclass
 
 from . import _ffi
+from .conversion import Conversion, convert
 from .errors import (AlreadyExistsError, CancelledError, InputOutputError, InvalidArgumentError, InvalidFileError, LimitError,
                      NewerFormatError, NotFoundError, NotIntactError, OctavoError, OutOfMemoryError, RefusedError, UnsupportedError)
 from .linear import Linear, Quantized
@@ -57,7 +58,7 @@ def backends() -> list[Backend]:
 
 
 __all__ = [
-    "AlreadyExistsError", "Backend", "CancelledError", "InputOutputError", "InvalidArgumentError", "InvalidFileError", "LimitError",
+    "AlreadyExistsError", "Backend", "CancelledError", "Conversion", "InputOutputError", "InvalidArgumentError", "InvalidFileError", "LimitError",
     "Linear", "Model", "Module", "NewerFormatError", "NotFoundError", "NotIntactError", "OctavoError", "OutOfMemoryError", "Quantized",
-    "RefusedError", "TensorInfo", "UnsupportedError", "backends", "open", "to_float32",
+    "RefusedError", "TensorInfo", "UnsupportedError", "backends", "convert", "open", "to_float32",
 ]
