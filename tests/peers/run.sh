@@ -58,9 +58,10 @@ stage "install the Python package" install_package
 stage "fetch SmolLM2" "$python" "$here/get_pretrained.py" smollm2 "$cache/smollm2"
 stage "fetch MiniLM" "$python" "$here/get_pretrained.py" minilm "$cache/minilm"
 stage "architectures" "$python" "$here/architectures.py" "$octavo" "$root/docs/architectures.md"
-for theme in torch transformers; do
+for theme in torch transformers quality; do
   stage "Python package: $theme" env OCTAVO="$octavo" "$python" -B "$root/tests/python/${theme}_test.py"
 done
+stage "models beside an emulation" "$python" -B "$root/tests/python/emulation.py" "$octavo" "${models[@]:0:3}" --tokens 64
 stage "golden vectors still hold" "$python" "$here/bitsandbytes_golden.py" "$root/tests/data/bitsandbytes/golden.safetensors" --check
 stage "codes and scales of whole models" "$python" "$here/compare_bitsandbytes.py" "$octavo" "${models[@]}" --keep "$cache/converted"
 for model in "${models[@]}"; do

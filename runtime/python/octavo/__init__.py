@@ -57,6 +57,14 @@ def backends() -> list[Backend]:
     return found
 
 
+def __getattr__(name: str) -> object:
+    """octavo.profile, which needs torch."""
+    if name == "profile":
+        from .profiling import profile
+        return profile
+    raise AttributeError(f"module 'octavo' has no attribute {name!r}")
+
+
 __all__ = [
     "AlreadyExistsError", "Backend", "CancelledError", "Conversion", "InputOutputError", "InvalidArgumentError", "InvalidFileError", "LimitError",
     "Linear", "Model", "Module", "NewerFormatError", "NotFoundError", "NotIntactError", "OctavoError", "OutOfMemoryError", "Quantized",
