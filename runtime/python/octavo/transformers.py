@@ -125,12 +125,14 @@ class OctavoQuantizer(HfQuantizer):
         content = self.quantization_config._content
         if content is not None:
             content.fill(model)
+            self.quantization_config.modules_to_not_convert = content.in_16_bit
             quantized, paths = content.quantized, content.paths
         else:
             quantized = _quantized_of_files(checkpoint_files or [])
             paths = module_paths(model, quantized)
-        if not quantized:
-            raise InvalidFileError("the checkpoint has no scales (NAME.weight_absmax): it is no folder of octavo export --to transformers")
+            if not quantized:
+                raise InvalidFileError("the checkpoint has no scales (NAME.weight_absmax): it is no folder of octavo export --to "
+                                       "transformers")
         for name, path in paths.items():
             if path is None:
                 raise UnsupportedError(f"this version of transformers keeps {name!r} in no module of its own (experts, fused weights)")
@@ -268,12 +270,20 @@ class _Content:
         places = module_paths(model, [m.name for m in quantized if m.kind == "linear"])
         for name in self.file.tensors.keys() - {tensor for m in quantized for tensor in _tensors_of(m.facts)}:
             self.state[name] = tensors[name]
+        homeless = []  # linears that transformers keeps in no module of their own: experts, fused weights
         for module in quantized:
-            if places.get(module.name) is None or _matches(self.skip, module.name):
-                self.state[module.facts["source_tensor"]] = _dense(self.file, tensors, module)
+            skipped = _matches(self.skip, module.name)
+            if places.get(module.name) is None or skipped:
+                self.state[module.facts["source_tensor"]] = _dense(tensors, self.file, module)
+                if not skipped:
+                    homeless.append(module.name)
             else:
                 self.paths[module.name] = places[module.name]
                 self._add(tensors, module.name, module.facts)
+        if homeless:
+            self.in_16_bit += homeless
+            warnings.warn(f"{len(homeless)} linears are multiplied in 16 bit, which takes the memory of 16-bit weights: transformers keeps "
+                          f"them in no module of their own ({homeless[0]}, …)", stacklevel=2)
 
     def _add(self, tensors: FileTensors, name: str, facts: Mapping[str, Any]) -> None:
         kept = tensors[facts["kept"]["weight"]] if "kept" in facts else None
@@ -291,7 +301,7 @@ def _tensors_of(facts: Mapping[str, Any]) -> list[str]:
             *facts.get("kept", {}).values()]
 
 
-def _dense(model_file: Model, tensors: FileTensors, module: Any) -> torch.Tensor:
+def _dense(tensors: FileTensors, model_file: Model, module: Any) -> torch.Tensor:
     """A quantized module's weights in 16 bit as the source had them: what transformers has no linear for, or the caller skips."""
     facts, scheme = module.facts, module.facts["scheme"]
     dtype = octavo_torch.TORCH_DTYPES[facts.get("source_dtype", "F16")]
@@ -299,7 +309,6 @@ def _dense(model_file: Model, tensors: FileTensors, module: Any) -> torch.Tensor
     step = scheme["scales"]["convention"] == "step"
     scales = parts["weight_step" if step else "weight_absmax"]
     if module.kind == "experts":
-        warnings.warn(f"{module.name}: experts are multiplied in 16 bit; transformers has no linear for each", stacklevel=4)
         weight = torch.stack([octavo_torch.dequantize(c, s, step=step, dtype=dtype) for c, s in zip(parts["weight"], scales, strict=True)])
         return weight.transpose(1, 2).contiguous() if facts.get("transposed") else weight
     weight = octavo_torch.dequantize(parts["weight"], scales, parts.get("weight_kept_index"), parts.get("weight_kept"),
