@@ -36,20 +36,6 @@ static_assert(int(octavo::format::Activations::kSymmetric) + 1 == OCTAVO_SYMMETR
 static_assert(int(octavo::SliceAxis::kOutFeatures) + 1 == OCTAVO_SLICE_OUT_FEATURES);
 static_assert(int(octavo::SliceAxis::kInFeatures) + 1 == OCTAVO_SLICE_IN_FEATURES);
 
-namespace {
-
-// 0: nothing; else the enumerator of an enum with two, plus 1.
-template <typename Enum>
-Status ReadChoice(int32_t value, const char* name, std::optional<Enum>* choice) {
-  if (value < 0 || value > 2)
-    return Invalid(std::string(name) + " is " + std::to_string(value) +
-                   ", which is no value of it");
-  if (value != OCTAVO_FROM_FILE) *choice = static_cast<Enum>(value - 1);
-  return {};
-}
-
-}  // namespace
-
 namespace octavo::c_api {
 
 Result<QuantizeOptions> ToQuantizeOptions(const octavo_forward_options& options) {
@@ -99,7 +85,7 @@ Status NoQuantizeOptions(const octavo_forward_options& options) {
 Result<octavo::Linear> SliceOf(octavo::Linear whole, const octavo_prepare_options& options) {
   if (options.reserved != 0 || options.reserved2 != 0) return Invalid("options.reserved is not 0");
   std::optional<octavo::SliceAxis> axis;
-  OCTAVO_RETURN_IF_ERROR(ReadChoice(options.slice_axis, "slice_axis", &axis));
+  OCTAVO_RETURN_IF_ERROR(octavo::c_api::ReadChoice(options.slice_axis, "slice_axis", &axis));
   if (axis) return whole.slice(options.slice_rank, options.slice_world, *axis);
   if (options.slice_rank != 0 || options.slice_world != 0)
     return Invalid("a slice_rank or slice_world without slice_axis");
@@ -107,6 +93,20 @@ Result<octavo::Linear> SliceOf(octavo::Linear whole, const octavo_prepare_option
 }
 
 }  // namespace
+
+namespace octavo::c_api {
+
+Result<octavo_linear*> PrepareFor(Linear linear, const octavo_prepare_options* options) {
+  OCTAVO_ASSIGN_OR_RETURN(const octavo_prepare_options known, ReadOptions(options));
+  const Device device{static_cast<DeviceType>(known.device_type), known.device_index};
+  OCTAVO_ASSIGN_OR_RETURN(const Linear part, SliceOf(std::move(linear), known));
+  OCTAVO_ASSIGN_OR_RETURN(
+      PreparedLinear prepared,
+      Prepare(part, device, {known.cpu == nullptr ? "" : known.cpu, known.check_digests != 0}));
+  return new octavo_linear{std::move(prepared)};
+}
+
+}  // namespace octavo::c_api
 
 // ---- Linears ----
 
@@ -117,16 +117,8 @@ octavo_status octavo_linear_prepare(octavo_model* model, const char* name, int64
     OCTAVO_RETURN_IF_ERROR(NotNull(name, "name"));
     OCTAVO_RETURN_IF_ERROR(NotNull(linear, "linear"));
     *linear = nullptr;
-    OCTAVO_ASSIGN_OR_RETURN(const octavo_prepare_options known, ReadOptions(options));
-    const octavo::Device device{static_cast<octavo::DeviceType>(known.device_type),
-                                known.device_index};
     OCTAVO_ASSIGN_OR_RETURN(octavo::Linear named, model->model.linear(name, expert));
-    OCTAVO_ASSIGN_OR_RETURN(const octavo::Linear part, SliceOf(std::move(named), known));
-    OCTAVO_ASSIGN_OR_RETURN(
-        octavo::PreparedLinear prepared,
-        octavo::Prepare(part, device,
-                        {known.cpu == nullptr ? "" : known.cpu, known.check_digests != 0}));
-    *linear = new octavo_linear{std::move(prepared)};
+    OCTAVO_ASSIGN_OR_RETURN(*linear, octavo::c_api::PrepareFor(std::move(named), options));
     return {};
   });
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -15,11 +16,24 @@
 
 namespace octavo::c_api {
 
+// 0: nothing; else the enumerator of an enum with two, plus 1. Errors: kInvalidArgument.
+template <typename Enum>
+Status ReadChoice(int32_t value, const char* name, std::optional<Enum>* choice) {
+  if (value < 0 || value > 2)
+    return Invalid(std::string(name) + " is " + std::to_string(value) +
+                   ", which is no value of it");
+  if (value != OCTAVO_FROM_FILE) *choice = static_cast<Enum>(value - 1);
+  return {};
+}
+
 // Errors: kInvalidArgument.
 Result<QuantizeOptions> ToQuantizeOptions(const octavo_forward_options& options);
 Execution ToExecution(const octavo_forward_options& options);
 Status NothingReserved(const octavo_tensor& tensor, const char* name);
 TensorView ToView(const octavo_tensor& tensor);
+
+// A new object with one reference. Errors: those of Linear::slice and Prepare.
+Result<octavo_linear*> PrepareFor(Linear linear, const octavo_prepare_options* options);
 
 // The workspace queries: `query` is called with the linear and the call's Execution.
 template <typename Query>

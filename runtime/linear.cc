@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "runtime/operands.h"
 #include "runtime/slice.h"
 #include "runtime/state.h"
 
@@ -10,6 +11,8 @@ namespace octavo {
 
 Linear::Linear(Model model, const format::Module* module, int64_t expert)
     : model_(std::move(model)), module_(module), expert_(expert) {}
+Linear::Linear(std::shared_ptr<const InMemory> in_memory)
+    : model_(nullptr), in_memory_(std::move(in_memory)), module_(&in_memory_->module) {}
 
 const std::string& Linear::name() const { return module_->name; }
 int64_t Linear::in_features() const { return static_cast<int64_t>(InRange(*this).count()); }
@@ -17,10 +20,13 @@ int64_t Linear::out_features() const { return static_cast<int64_t>(OutRange(*thi
 const std::optional<Slice>& Linear::part() const { return part_; }
 bool Linear::has_bias() const { return !module_->bias.empty(); }
 const format::Module& Linear::module() const { return *module_; }
-const format::Quantization& Linear::quantization() const { return model_.manifest().quantization; }
+const format::Quantization& Linear::quantization() const {
+  return in_memory_ == nullptr ? model_.manifest().quantization : in_memory_->operands.quantization;
+}
 
 int64_t Linear::num_kept_columns() const {
   if (module_->kept_index.empty()) return 0;
+  if (in_memory_ != nullptr) return in_memory_->operands.num_kept;
   const format::TensorEntry* index = model_.reader().FindTensor(module_->kept_index);
   return index == nullptr ? 0 : static_cast<int64_t>(index->shape.NumElements().value_or(0));
 }

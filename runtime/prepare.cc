@@ -10,6 +10,7 @@
 
 #include "octavo/linear.h"
 #include "runtime/cuda.h"
+#include "runtime/operands.h"
 #include "runtime/payload.h"
 #include "runtime/slice.h"
 #include "runtime/slice_codes.h"
@@ -24,11 +25,13 @@ constexpr float kSmallestStep = 0x1p-126f;
 
 class Preparer {
  public:
-  Preparer(PreparedLinear::State* state, const format::Reader& reader, int64_t expert,
-           bool check_digests)
+  // `reader` or `in_memory`: where the operands are; the other is null.
+  Preparer(PreparedLinear::State* state, const format::Reader* reader,
+           const Linear::InMemory* in_memory, int64_t expert, bool check_digests)
       : state_(*state),
         view_(state->view),
         reader_(reader),
+        in_memory_(in_memory),
         module_(state->linear.module()),
         scheme_(*state->linear.module().scheme),
         out_(OutRange(state->linear)),
@@ -67,7 +70,18 @@ class Preparer {
     request.rows = rows;
     request.row_elements = module_.out_features;
     request.wanted = {first_row, num_rows, out_.begin, out_.count()};
-    return Counted(LoadPayload(reader_, request));
+    return Load(request);
+  }
+
+  Result<Payload> Load(const PayloadRequest& request) {
+    if (in_memory_ != nullptr) return in_memory_->Load(request.tensor);
+    return Counted(LoadPayload(*reader_, request));
+  }
+
+  Result<Payload> LoadStoredCodes(kernels::WeightLayout* stored) {
+    if (in_memory_ != nullptr) return in_memory_->Load(scheme_.codes);
+    return Counted(LoadCodeSlice(*reader_, RequestFor(scheme_.codes, DType::kI8),
+                                 {module_.out_features, module_.in_features, out_, in_}, stored));
   }
 
   Result<Payload> Counted(Result<Payload> payload) {
@@ -87,10 +101,7 @@ class Preparer {
     view_.layout =
         state_.kernels != nullptr ? state_.kernels->layout : kernels::WeightLayout::kPlain;
     kernels::WeightLayout stored = ToKernels(scheme_.layout);
-    OCTAVO_ASSIGN_OR_RETURN(
-        Payload codes,
-        Counted(LoadCodeSlice(reader_, RequestFor(scheme_.codes, DType::kI8),
-                              {module_.out_features, module_.in_features, out_, in_}, &stored)));
+    OCTAVO_ASSIGN_OR_RETURN(Payload codes, LoadStoredCodes(&stored));
     if (stored != kernels::WeightLayout::kPlain && stored != view_.layout) {
       OCTAVO_ASSIGN_OR_RETURN(AlignedBuffer plain, AlignedBuffer::Allocate(out * in));
       kernels::UnpackCodes(stored, codes.as<int8_t>(), out, in, plain.as<int8_t>());
@@ -129,7 +140,7 @@ class Preparer {
     return {};
   }
 
-  // The file's sums are of whole rows.
+  // The file's sums are of whole rows, and operands in memory may have none.
   Status SumCodes() {
     OCTAVO_ASSIGN_OR_RETURN(AlignedBuffer sums,
                             AlignedBuffer::Allocate(view_.out_features * sizeof(int32_t)));
@@ -141,7 +152,7 @@ class Preparer {
   }
 
   Status LoadCodeSums() {
-    if (IsRowParallel(state_.linear)) return SumCodes();
+    if (IsRowParallel(state_.linear) || scheme_.code_sum.empty()) return SumCodes();
     OCTAVO_ASSIGN_OR_RETURN(Payload sums, LoadPerFeature(scheme_.code_sum, DType::kI32));
     const int64_t largest = 128 * static_cast<int64_t>(view_.in_features);
     const int32_t* stored = sums.as<int32_t>();
@@ -173,7 +184,7 @@ class Preparer {
       PayloadRequest request = RequestFor(module_.kept_index, DType::kI32);
       request.row_elements = stored;
       request.wanted = {0, 1, 0, stored};
-      OCTAVO_ASSIGN_OR_RETURN(const Payload index, Counted(LoadPayload(reader_, request)));
+      OCTAVO_ASSIGN_OR_RETURN(const Payload index, Load(request));
       kept->assign(index.as<int32_t>(), index.as<int32_t>() + stored);
       OCTAVO_RETURN_IF_ERROR(CheckKeptIndex(*kept));
       const uint64_t first = KeepColumnsOfSlice(kept.get());
@@ -224,7 +235,8 @@ class Preparer {
   }
 
   Result<DType> FloatTypeOf(const std::string& tensor) const {
-    const format::TensorEntry* entry = reader_.FindTensor(tensor);
+    if (in_memory_ != nullptr) return in_memory_->DTypeOf(tensor);
+    const format::TensorEntry* entry = reader_->FindTensor(tensor);
     if (entry == nullptr)
       return Status(ErrorCode::kInvalidFile, "tensor \"" + tensor + "\" is missing (R30)");
     if (ToKernels(entry->dtype)) return entry->dtype;
@@ -290,7 +302,8 @@ class Preparer {
 
   PreparedLinear::State& state_;
   kernels::LinearView& view_;
-  const format::Reader& reader_;
+  const format::Reader* const reader_;
+  const Linear::InMemory* const in_memory_;
   const format::Module& module_;
   const format::SchemeDescriptor& scheme_;
   const FeatureRange out_, in_;  // of the module's features
@@ -332,9 +345,11 @@ Result<PreparedLinear> PreparedLinear::Create(const Linear& linear, Device devic
                       ToString(device) + "; slices of out_features run on any");
   auto state = std::make_unique<State>(State{linear, device, nullptr, {}, {}, {}});
   OCTAVO_RETURN_IF_ERROR(ChooseBackend(options.cpu, state.get()));
-  const format::Reader& reader = linear.model_.reader();
-  Preparer preparer(state.get(), reader, linear.expert_, options.check_digests);
-  const std::string context = reader.path() + ": module \"" + linear.name() + "\"";
+  const format::Reader* reader = linear.in_memory_ == nullptr ? &linear.model_.reader() : nullptr;
+  Preparer preparer(state.get(), reader, linear.in_memory_.get(), linear.expert_,
+                    options.check_digests);
+  const std::string context =
+      (reader == nullptr ? "linear" : reader->path() + ": module") + " \"" + linear.name() + "\"";
   OCTAVO_RETURN_IF_ERROR(preparer.Run().WithContext(context));
   OCTAVO_RETURN_IF_ERROR(state->backend->Adopt(state.get()).WithContext(context));
   return PreparedLinear(std::move(state));

@@ -54,6 +54,8 @@ Result<Linear> Linear::slice_features(int64_t begin, int64_t end, SliceAxis axis
   };
   if (axis != SliceAxis::kOutFeatures && axis != SliceAxis::kInFeatures)
     return invalid("there is no axis " + std::to_string(static_cast<int32_t>(axis)) + " to slice");
+  if (in_memory_ != nullptr)
+    return invalid("a linear in memory cannot be sliced; give it a slice's operands");
   if (part_) return invalid("a slice cannot be sliced again");
   const int64_t features = axis == SliceAxis::kOutFeatures ? out_features() : in_features();
   if (begin < 0 || end < begin || end > features)

@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 
 set(octavo_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/octavo)
 
-foreach(target octavo_format octavo_kernels octavo_quant octavo_runtime octavo_c)
+foreach(target octavo_format octavo_kernels octavo_quant octavo_quant_c octavo_runtime octavo_c)
   if(TARGET ${target})
     install(TARGETS ${target} EXPORT octavoTargets
       ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}

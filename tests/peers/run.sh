@@ -42,12 +42,27 @@ convert_and_forward() {
     "$python" "$here/forward_against_float64.py" "$octavo" "$out" "$cache/$name.activations.safetensors" --sample 2
 }
 
+# As a user would, without the CUDA backend, which this machine cannot run.
+install_package() {
+  local launcher=()
+  if command -v ccache >/dev/null; then launcher=(CMAKE_CXX_COMPILER_LAUNCHER=ccache CMAKE_C_COMPILER_LAUNCHER=ccache); fi
+  env "${launcher[@]}" CMAKE_BUILD_PARALLEL_LEVEL="$(nproc)" CCACHE_BASEDIR="$root" CCACHE_NOHASHDIR=1 \
+    "$python" -m pip --disable-pip-version-check install --quiet --no-deps --force-reinstall \
+    --config-settings=cmake.define.OCTAVO_CUDA=OFF "$root/runtime/python"
+}
+
 models=("$root/tests/data/models/gpt2-novels-outliers" "$root/tests/data/models/llama-novels" "$cache/smollm2" "$cache/minilm")
 
 stage "environment" bash "$here/make_venv.sh" "$venv"
+stage "install the Python package" install_package
 stage "fetch SmolLM2" "$python" "$here/get_pretrained.py" smollm2 "$cache/smollm2"
 stage "fetch MiniLM" "$python" "$here/get_pretrained.py" minilm "$cache/minilm"
 stage "architectures" "$python" "$here/architectures.py" "$octavo" "$root/docs/architectures.md"
+for theme in torch transformers quality; do
+  stage "Python package: $theme" env OCTAVO="$octavo" "$python" -B "$root/tests/python/${theme}_test.py"
+done
+stage "load() of every architecture" "$python" -B "$root/tests/python/architectures.py" "$octavo"
+stage "models beside an emulation" "$python" -B "$root/tests/python/emulation.py" "$octavo" "${models[@]:0:3}" --tokens 64
 stage "golden vectors still hold" "$python" "$here/bitsandbytes_golden.py" "$root/tests/data/bitsandbytes/golden.safetensors" --check
 stage "codes and scales of whole models" "$python" "$here/compare_bitsandbytes.py" "$octavo" "${models[@]}" --keep "$cache/converted"
 for model in "${models[@]}"; do

@@ -152,6 +152,56 @@ static void TestForward(octavo_model* model) {
   octavo_linear_release(linear);
 }
 
+/* The same operands as the file's "tiny", given by the caller. */
+static void TestFromMemory(octavo_model* model) {
+  float x[4] = {-1, 0, 2, 3}, y[1] = {0}, from_file[1] = {0};
+  size_t bytes = 0;
+  octavo_tensor x_tensor = Tensor(x, 1, 4), y_tensor = Tensor(from_file, 1, 1);
+  octavo_linear_operands operands = OCTAVO_INIT(octavo_linear_operands);
+  octavo_linear* linear = Prepare(model, "tiny", 0);
+  CHECK_OK(octavo_forward(linear, &x_tensor, &y_tensor, NULL));
+  octavo_linear_release(linear);
+
+  operands.in_features = 4;
+  operands.out_features = 1;
+  operands.threshold = 6;
+  CHECK_OK(octavo_model_tensor(model, "tiny.weight", (const void**)&operands.codes, &bytes, NULL,
+                               NULL, NULL));
+  CHECK_OK(octavo_model_tensor(model, "tiny.weight_absmax", (const void**)&operands.scales, &bytes,
+                               NULL, NULL, NULL));
+  CHECK_OK(octavo_linear_from_memory(&operands, NULL, &linear));
+  y_tensor.data = y;
+  CHECK_OK(octavo_forward(linear, &x_tensor, &y_tensor, NULL));
+  CHECK(y[0] == from_file[0]);
+  octavo_linear_release(linear);
+
+  operands.activations = OCTAVO_SYMMETRIC;
+  CHECK_OK(octavo_linear_from_memory(&operands, NULL, &linear));
+  CHECK_OK(octavo_forward(linear, &x_tensor, &y_tensor, NULL));
+  CHECK(y[0] != from_file[0]);
+  octavo_linear_release(linear);
+
+  operands.method = 5;
+  CHECK_ERROR(octavo_linear_from_memory(&operands, NULL, &linear), OCTAVO_INVALID_ARGUMENT,
+              "method is 5");
+  operands.method = OCTAVO_VECTOR_WISE;
+  operands.convention = -1;
+  CHECK_ERROR(octavo_linear_from_memory(&operands, NULL, &linear), OCTAVO_INVALID_ARGUMENT,
+              "convention is -1");
+  operands.convention = OCTAVO_ABSMAX;
+  operands.scope = 3;
+  CHECK_ERROR(octavo_linear_from_memory(&operands, NULL, &linear), OCTAVO_INVALID_ARGUMENT,
+              "scope is 3");
+  operands.scope = OCTAVO_FROM_FILE;
+  operands.codes = NULL;
+  CHECK_ERROR(octavo_linear_from_memory(&operands, NULL, &linear), OCTAVO_INVALID_ARGUMENT,
+              "codes is null");
+  operands.struct_size = 0;
+  CHECK_ERROR(octavo_linear_from_memory(&operands, NULL, &linear), OCTAVO_INVALID_ARGUMENT,
+              "struct_size");
+  CHECK(linear == NULL);
+}
+
 static void TestOverrides(octavo_model* model) {
   float x[8] = {1, 2, 3, 10, -1, 2, -3, 4}, y[4];
   octavo_linear* linear = Prepare(model, "pair", 0);
@@ -434,6 +484,7 @@ int main(int argc, char** argv) {
   TestModel(model, argv[1]);
   TestPrepareErrors(model);
   TestForward(model);
+  TestFromMemory(model);
   TestOverrides(model);
   TestReadTensor(model);
   TestTensorErrors(model);

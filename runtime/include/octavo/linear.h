@@ -23,10 +23,36 @@
 
 namespace octavo {
 
+// The operands of a linear that somebody else keeps: an engine's own tensors. All arrays must
+// outlive the Linear and what is prepared from it for the CPU; a CUDA device has its own copy.
+struct LinearOperands {
+  std::string name = "linear";  // for messages
+  int64_t in_features = 0;
+  int64_t out_features = 0;
+  const int8_t* codes = nullptr;  // [out_features, in_features]
+  const float* scales = nullptr;  // [out_features]: absmax, or the step
+  format::ScaleConvention convention = format::ScaleConvention::kAbsmax;
+  bool full_range = false;              // codes may be -128
+  const int32_t* code_sum = nullptr;    // [out_features]; null: Prepare sums the codes
+  const int32_t* zero_point = nullptr;  // [out_features]; null: none
+  // Kept columns: ascending indices, and weights [num_kept, out_features].
+  int64_t num_kept = 0;
+  const int32_t* kept_index = nullptr;
+  const void* kept_weight = nullptr;
+  DType kept_dtype = DType::kF16;
+  const void* bias = nullptr;  // [out_features]; null: none
+  DType bias_dtype = DType::kF16;
+  format::Quantization quantization = {};
+};
+
 // Names one linear of an opened model. Cheap to copy; keeps the mapping alive. Const and
 // thread-safe.
 class Linear {
  public:
+  // One in the caller's memory instead of a file. Errors: kInvalidArgument (a size below 0, a null
+  // array, a threshold that is negative or NaN), kLimit (sizes).
+  static Result<Linear> FromMemory(const LinearOperands& operands);
+
   const std::string& name() const;
   int64_t in_features() const;
   int64_t out_features() const;
@@ -43,11 +69,15 @@ class Linear {
   Result<Linear> slice_features(int64_t begin, int64_t end, SliceAxis axis) const;
   const std::optional<Slice>& part() const;  // nothing: the whole
 
+  struct InMemory;  // of the runtime: a module and its operands
+
  private:
   friend class Model;
   friend class PreparedLinear;
   Linear(Model model, const format::Module* module, int64_t expert);
-  Model model_;
+  explicit Linear(std::shared_ptr<const InMemory> in_memory);
+  Model model_;                                // without a file where in_memory_ is not null
+  std::shared_ptr<const InMemory> in_memory_;  // null: the operands are model_'s
   const format::Module* module_ = nullptr;
   int64_t expert_ = 0;
   std::optional<Slice> part_;

@@ -121,6 +121,44 @@ typedef struct octavo_prepare_options {
   int32_t reserved2; /* 0 */
 } octavo_prepare_options;
 
+typedef int32_t octavo_scale_convention;
+enum { OCTAVO_ABSMAX = 0, OCTAVO_STEP = 1 };
+typedef int32_t octavo_method; /* docs/numerics.md section 6 */
+enum {
+  OCTAVO_VECTOR_WISE = 0,
+  OCTAVO_TENSOR_WISE = 1,
+  OCTAVO_ROW_WISE = 2,
+  OCTAVO_ZEROPOINT_TENSOR = 3,
+  OCTAVO_ZEROPOINT_VECTOR = 4
+};
+
+/* A linear in the caller's memory instead of a file: an engine's own tensors. All arrays must
+ * outlive the octavo_linear on a CPU; a CUDA device has its own copy. */
+typedef struct octavo_linear_operands {
+  size_t struct_size;
+  const char* name; /* for error texts; null: "linear" */
+  int64_t in_features;
+  int64_t out_features;
+  const int8_t* codes;       /* [out_features, in_features] */
+  const float* scales;       /* [out_features]: the weight is code * absmax / 127, or code * step */
+  const int32_t* code_sum;   /* [out_features]: sums of the rows of codes; null: computed */
+  const int32_t* zero_point; /* [out_features], of the zeropoint methods; null: none */
+  int64_t num_kept;          /* kept columns: always multiplied in 16 bit */
+  const int32_t* kept_index; /* [num_kept], ascending */
+  const void* kept_weight;   /* [num_kept, out_features] */
+  const void* bias;          /* [out_features]; null: none */
+  octavo_dtype kept_dtype;   /* of kept_weight: F16, BF16 or F32; where there are none, 0 */
+  octavo_dtype bias_dtype;
+  octavo_scale_convention convention;
+  int32_t full_range; /* 1: codes may be -128 */
+  octavo_method method;
+  float threshold;                /* taken as it is: 0 means no outliers */
+  octavo_scope scope;             /* 0: batch */
+  octavo_row_rule row_rule;       /* 0: inlier_columns */
+  octavo_activations activations; /* 0: asymmetric */
+  int32_t activations_via_fp16;   /* 1: outliers and codes are those of x rounded to fp16 */
+} octavo_linear_operands;
+
 /* Calls task(task_context, i) once for each i in [0, count), on any threads, and returns when all
  * are done. */
 typedef void (*octavo_task)(void* task_context, int64_t index);
@@ -189,6 +227,10 @@ OCTAVO_API octavo_status octavo_linear_prepare(octavo_model* model, const char* 
                                                int64_t expert,
                                                const octavo_prepare_options* options,
                                                octavo_linear** linear);
+/* Scales, sums, zero points and kept columns are checked; with check_digests every code too. */
+OCTAVO_API octavo_status octavo_linear_from_memory(const octavo_linear_operands* operands,
+                                                   const octavo_prepare_options* options,
+                                                   octavo_linear** linear);
 OCTAVO_API void octavo_linear_retain(octavo_linear* linear);
 OCTAVO_API void octavo_linear_release(octavo_linear* linear);
 /* What preparing touched of the file: pages of what is plain, whole chunks of the rest. */

@@ -1,0 +1,357 @@
+"""transformers models whose linears are Octavo's.
+
+    model, tokenizer = octavo.transformers.load("model.8vo")       # from the file alone
+    model = AutoModelForCausalLM.from_pretrained(folder)           # a folder of `octavo export --to transformers`
+
+Importing this module registers the quantization method "octavo" with transformers (docs/python.md).
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from safetensors import safe_open
+from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
+from . import torch as octavo_torch
+from .errors import InvalidArgumentError, InvalidFileError, UnsupportedError
+from .model import Model
+from .torch import FileTensors, Linear8bit, Settings, tensors_of_module
+
+FOLDER_VERSION = 1
+SCALES = (".weight_absmax", ".weight_step")
+COMPANIONS = ("weight_kept_index", "weight_kept", "weight_zero_point")
+
+
+@register_quantization_config("octavo")
+class OctavoConfig(QuantizationConfigMixin):
+    """`quantization_config` of config.json: docs/python.md, "The transformers folder".
+
+    `llm_int8_threshold` is another name of `threshold`. `llm_int8_skip_modules` of a folder that is quantized already cannot bring
+    back 16-bit weights: it is refused with what to do instead. `llm_int8_enable_fp32_cpu_offload` is accepted and not needed:
+    parts on a CPU stay in int8 and run there.
+    """
+
+    def __init__(self, method: str = "vector-wise", compat: str = "none", threshold: float = 6.0, scope: str = "batch",
+                 row_rule: str = "inlier_columns", activations: str = "asymmetric", activations_via_fp16: bool = False,
+                 full_range: bool = False, modules_to_not_convert: list[str] | None = None, version: int = FOLDER_VERSION,
+                 llm_int8_threshold: float | None = None, llm_int8_skip_modules: list[str] | None = None,
+                 llm_int8_enable_fp32_cpu_offload: bool = False, _content: _Content | None = None, **unknown: Any):
+        unknown.pop("quant_method", None)
+        if unknown:
+            raise InvalidArgumentError(f"quantization_config has unknown keys {sorted(unknown)}; a newer Octavo may know them")
+        if version > FOLDER_VERSION:
+            raise InvalidFileError(f"quantization_config has version {version}; this Octavo reads up to {FOLDER_VERSION}")
+        if llm_int8_skip_modules:
+            raise InvalidArgumentError(
+                "llm_int8_skip_modules: these weights are int8 already; convert again with octavo convert --skip-modules "
+                f"{','.join(llm_int8_skip_modules)} (which adds to what is kept anyway: heads stay in 16 bit, unlike with the list "
+                "of bitsandbytes, which replaces them)")
+        self.quant_method = "octavo"
+        self.version = version
+        self.method, self.compat = method, compat
+        self.threshold = threshold if llm_int8_threshold is None else llm_int8_threshold
+        self.scope, self.row_rule, self.activations = scope, row_rule, activations
+        self.activations_via_fp16, self.full_range = activations_via_fp16, full_range
+        self.modules_to_not_convert = modules_to_not_convert
+        self._content = _content  # of load(), whose checkpoint has no files
+        self.settings("absmax")  # checks the values
+
+    def settings(self, convention: str) -> Settings:
+        return Settings(self.threshold, self.scope, self.row_rule, self.activations, self.method, convention, self.full_range,
+                        self.activations_via_fp16)
+
+    @property
+    def llm_int8_threshold(self) -> float:
+        return self.threshold
+
+    def to_dict(self) -> dict[str, Any]:
+        values = {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
+        if not self.full_range:
+            del values["full_range"]
+        return values
+
+
+@dataclass
+class _Quantized:
+    """What a module is before its tensors are there."""
+
+    convention: str
+    kept: int = 0
+    kept_dtype: torch.dtype = torch.float16
+
+
+def _quantized_of_files(files: Iterable[str]) -> dict[str, _Quantized]:
+    """The quantized modules of safetensors files, from their headers."""
+    dtypes = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
+    found: dict[str, _Quantized] = {}
+    kept: dict[str, tuple[int, torch.dtype]] = {}
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():
+                for suffix in SCALES:
+                    if key.endswith(suffix):
+                        found[key.removesuffix(suffix)] = _Quantized(suffix.removeprefix(".weight_"))
+                if key.endswith(".weight_kept"):
+                    header = file.get_slice(key)
+                    kept[key.removesuffix(".weight_kept")] = (header.get_shape()[0], dtypes[header.get_dtype()])
+    for name, (count, dtype) in kept.items():
+        found[name].kept, found[name].kept_dtype = count, dtype
+    return found
+
+
+@register_quantizer("octavo")
+class OctavoQuantizer(HfQuantizer):
+    """Puts a Linear8bit in the place of every linear whose scales are in the checkpoint."""
+
+    requires_calibration = False  # what cannot be loaded has a message of its own, below
+    quantization_config: OctavoConfig
+
+    def validate_environment(self, *args: Any, **kwargs: Any) -> None:
+        if not self.pre_quantized:
+            raise UnsupportedError("Octavo quantizes once, not at every load: octavo convert MODEL -o model.8vo, then "
+                                   "octavo.transformers.load, or octavo export model.8vo --to transformers")
+
+    def _process_model_before_weight_loading(self, model: Any, checkpoint_files: list[str] | None = None, **kwargs: Any) -> None:
+        content = self.quantization_config._content
+        if content is not None:
+            content.fill(model)
+            self.quantization_config.modules_to_not_convert = content.in_16_bit
+            quantized, paths = content.quantized, content.paths
+        else:
+            quantized = _quantized_of_files(checkpoint_files or [])
+            paths = module_paths(model, quantized)
+            if not quantized:
+                raise InvalidFileError("the checkpoint has no scales (NAME.weight_absmax): it is no folder of octavo export --to "
+                                       "transformers")
+        for name, path in paths.items():
+            if path is None:
+                raise UnsupportedError(f"this version of transformers keeps {name!r} in no module of its own (experts, fused weights)")
+            replace_linear(model, path, quantized[name], self.quantization_config)
+
+    def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> None:
+        for module in model.modules():
+            if isinstance(module, Linear8bit):
+                module._buffers["weight"] = module.weight.to("cpu")  # the device's copy is the runtime's
+                if module.bias is not None:
+                    module.bias.requires_grad_(False)
+        self.quantization_config._content = None
+
+    def is_serializable(self) -> bool:
+        return True
+
+    @property
+    def is_trainable(self) -> bool:
+        return True
+
+    @property
+    def is_compileable(self) -> bool:
+        return True
+
+    def _dequantize(self, model: Any, dtype: torch.dtype | str | None = None) -> Any:
+        dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or torch.float16
+        for path, module in list(model.named_modules()):
+            if isinstance(module, Linear8bit):
+                dense = torch.nn.Linear(module.in_features, module.out_features, module.bias is not None, device="meta")
+                dense.weight = torch.nn.Parameter(module.dequantize(dtype), requires_grad=False)
+                dense.bias = module.bias
+                _set_module(model, path, dense)
+        return model
+
+
+def module_paths(model: Any, names: Iterable[str]) -> dict[str, str | None]:
+    """Where the model has the checkpoint's modules; None where it has no linear of its own for one."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+    mapping = get_model_conversion_mapping(model)
+    renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
+    converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
+    state = dict.fromkeys(model.state_dict())
+    paths: dict[str, str | None] = {}
+    for name in names:
+        key, pattern = rename_source_key(name + ".weight", renamings, converters, model.base_model_prefix, state)
+        paths[name] = key.removesuffix(".weight") if pattern is None and key in state else None
+    return paths
+
+
+def replace_linear(model: Any, path: str, quantized: _Quantized, config: OctavoConfig) -> None:
+    """The linear at `path`, nn.Linear or Conv1D, becomes a Linear8bit without content."""
+    old = model.get_submodule(path)
+    if isinstance(old, transformers.pytorch_utils.Conv1D):
+        in_features, out_features = old.nx, old.nf
+    elif isinstance(old, torch.nn.Linear):
+        in_features, out_features = old.in_features, old.out_features
+    else:
+        raise UnsupportedError(f"{path} is a {type(old).__name__}; int8 weights can stand for nn.Linear and Conv1D")
+    new = Linear8bit(in_features, out_features, old.bias is not None, settings=config.settings(quantized.convention), kept=quantized.kept,
+                     kept_dtype=quantized.kept_dtype, dtype=old.weight.dtype, device="meta", name=path)
+    new.train(old.training)
+    _set_module(model, path, new)
+
+
+def _set_module(model: Any, path: str, module: torch.nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent), name, module)
+
+
+# ---- From one file -------------------------------------------------------------------------------------------------------------
+
+
+def load(path: str | os.PathLike[str] | Model, *, device_map: Any = None, dtype: torch.dtype | str | None = None,
+         threshold: float | None = None, scope: str | None = None, row_rule: str | None = None, activations: str | None = None,
+         llm_int8_threshold: float | None = None, llm_int8_skip_modules: list[str] | None = None, skip_modules: list[str] | None = None,
+         model_class: Any = None, attn_implementation: str | None = None, trust_remote_code: bool = False) -> tuple[Any, Any]:
+    """(model, tokenizer) from a `.8vo` file alone: its embedded config and tokenizer, every quantized linear ours, over the mapping.
+
+    Nothing is read before it is used, and nothing is allocated in 16 bit. `dtype`: of what is not quantized; None: as config.json
+    says. `threshold` (or `llm_int8_threshold`), `scope`, `row_rule`, `activations`: instead of the file's. `skip_modules` (or
+    `llm_int8_skip_modules`): patterns of whole dotted components, "*" for any one; these linears multiply in 16 bit, by the weights
+    that their codes stand for. They add to what the file keeps anyway. `model_class`: instead of the one that config.json names. The
+    tokenizer is None where the file has none.
+
+    Raises NotFoundError, InvalidFileError, UnsupportedError.
+    """
+    model_file = path if isinstance(path, Model) else Model(path)
+    if "config.json" not in model_file.assets:
+        raise InvalidFileError(f"{model_file.path}: no config.json is embedded; convert from a folder that has one")
+    overrides = {"threshold": llm_int8_threshold if threshold is None else threshold, "scope": scope, "row_rule": row_rule,
+                 "activations": activations}
+    with tempfile.TemporaryDirectory(prefix="octavo-") as folder:
+        for name in model_file.assets:
+            pathlib.Path(folder, name).write_bytes(model_file.asset(name))
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        tokenizer = _load_tokenizer(folder, model_file.assets, trust_remote_code)
+        generation = transformers.GenerationConfig.from_pretrained(folder) if "generation_config.json" in model_file.assets else None
+    cls = model_class or _class_of(config, model_file)
+    content = _Content(model_file, [*(skip_modules or []), *(llm_int8_skip_modules or [])])
+    quantization = {key: model_file.quantization[key] for key in
+                    ("method", "compat", "threshold", "scope", "row_rule", "activations", "activations_via_fp16")}
+    quantization |= {key: value for key, value in overrides.items() if value is not None}
+    config.quantization_config = quantization | {"quant_method": "octavo", "full_range": content.full_range,
+                                                 "modules_to_not_convert": content.in_16_bit, "_content": content}
+    kwargs = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    with _quiet():
+        model = cls.from_pretrained(None, config=config, state_dict=content.state, device_map=device_map, dtype=dtype or "auto", **kwargs)
+    for name, path_in_model in content.paths.items():
+        model.get_submodule(path_in_model)._buffers["weight_code_sum"] = content.code_sums[name]
+    if generation is not None and model.can_generate():
+        model.generation_config = generation
+    return model, tokenizer
+
+
+class _Content:
+    """A file's tensors in the checkpoint's terms. `state` is filled when the model is there: only it knows which linears it has."""
+
+    def __init__(self, model_file: Model, skip: list[str]):
+        self.file, self.skip = model_file, skip
+        modules = model_file.modules.values()
+        self.state: dict[str, torch.Tensor] = {}
+        self.quantized: dict[str, _Quantized] = {}
+        self.paths: dict[str, str | None] = {}
+        self.code_sums: dict[str, torch.Tensor] = {}
+        self.in_16_bit = [m.name for m in modules if m.kind in ("linear", "head") and not m.quantized or _matches(skip, m.name)]
+        self.full_range = any(m.facts["scheme"].get("full_range", False) for m in modules if m.quantized)
+
+    def __deepcopy__(self, memo: Any) -> _Content:  # transformers copies configs often
+        return self
+
+    def fill(self, model: Any) -> None:
+        tensors = FileTensors(self.file)
+        quantized = [m for m in self.file.modules.values() if m.quantized]
+        places = module_paths(model, [m.name for m in quantized if m.kind == "linear"])
+        for name in self.file.tensors.keys() - {tensor for m in quantized for tensor in _tensors_of(m.facts)}:
+            self.state[name] = tensors[name]
+        homeless = []  # linears that transformers keeps in no module of their own: experts, fused weights
+        for module in quantized:
+            skipped = _matches(self.skip, module.name)
+            if places.get(module.name) is None or skipped:
+                self.state[module.facts["source_tensor"]] = _dense(tensors, self.file, module)
+                if not skipped:
+                    homeless.append(module.name)
+            else:
+                self.paths[module.name] = places[module.name]
+                self._add(tensors, module.name, module.facts)
+        if homeless:
+            self.in_16_bit += homeless
+            warnings.warn(f"{len(homeless)} linears are multiplied in 16 bit, which takes the memory of 16-bit weights: transformers keeps "
+                          f"them in no module of their own ({homeless[0]}, …)", stacklevel=2)
+
+    def _add(self, tensors: FileTensors, name: str, facts: Mapping[str, Any]) -> None:
+        kept = tensors[facts["kept"]["weight"]] if "kept" in facts else None
+        self.quantized[name] = _Quantized(facts["scheme"]["scales"]["convention"], 0 if kept is None else kept.shape[0],
+                                          torch.float16 if kept is None else kept.dtype)
+        self.code_sums[name] = tensors[facts["scheme"]["code_sum"]]
+        for buffer, tensor in tensors_of_module(tensors, self.file, name).items():
+            self.state[f"{name}.{buffer}"] = tensor
+
+
+def _tensors_of(facts: Mapping[str, Any]) -> list[str]:
+    """What a quantized module has in place of its weight."""
+    scheme = facts["scheme"]
+    return [scheme["codes"]["tensor"], scheme["scales"]["tensor"], scheme["code_sum"], scheme.get("zero_point", ""),
+            *facts.get("kept", {}).values()]
+
+
+def _dense(tensors: FileTensors, model_file: Model, module: Any) -> torch.Tensor:
+    """A quantized module's weights in 16 bit as the source had them: what transformers has no linear for, or the caller skips."""
+    facts, scheme = module.facts, module.facts["scheme"]
+    dtype = octavo_torch.TORCH_DTYPES[facts.get("source_dtype", "F16")]
+    parts = tensors_of_module(tensors, model_file, module.name)
+    step = scheme["scales"]["convention"] == "step"
+    scales = parts["weight_step" if step else "weight_absmax"]
+    if module.kind == "experts":
+        weight = torch.stack([octavo_torch.dequantize(c, s, step=step, dtype=dtype) for c, s in zip(parts["weight"], scales, strict=True)])
+        return weight.transpose(1, 2).contiguous() if facts.get("transposed") else weight
+    weight = octavo_torch.dequantize(parts["weight"], scales, parts.get("weight_kept_index"), parts.get("weight_kept"),
+                                     parts.get("weight_zero_point"), step=step, dtype=dtype)
+    return weight.t().contiguous() if facts.get("transposed") else weight
+
+
+def _matches(patterns: list[str], name: str) -> bool:
+    """A pattern equals a run of components that ends at the module's own name or above it, as in `octavo convert`."""
+    parts = name.split(".")
+    for pattern in patterns:
+        wanted = pattern.split(".")
+        for begin in range(len(parts) - len(wanted) + 1):
+            if all(w in ("*", p) for w, p in zip(wanted, parts[begin:], strict=False)):
+                return True
+    return False
+
+
+def _class_of(config: Any, model_file: Model) -> Any:
+    for name in config.architectures or []:
+        if hasattr(transformers, name):
+            return getattr(transformers, name)
+    raise UnsupportedError(f"{model_file.path}: this version of transformers has no class {config.architectures}; give model_class")
+
+
+def _load_tokenizer(folder: str, assets: list[str], trust_remote_code: bool) -> Any:
+    if not any(name.startswith(("tokenizer", "vocab", "spiece")) or name.endswith(".model") for name in assets):
+        return None
+    return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+
+
+class _quiet:
+    """transformers draws a bar while it "loads" what is only mapped."""
+
+    def __enter__(self) -> None:
+        self.was_shown = transformers.utils.logging.is_progress_bar_enabled()
+        transformers.utils.logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        if self.was_shown:
+            transformers.utils.logging.enable_progress_bar()
+
+
+
+
+__all__ = ["Linear8bit", "OctavoConfig", "OctavoQuantizer", "load"]

@@ -1,0 +1,259 @@
+"""octavo.transformers: load() from the file alone, folders for from_pretrained, LoRA with PEFT. In the environment of the peers."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import unittest
+import warnings
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
+
+import torch
+import transformers
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import octavo
+import octavo.transformers
+from common import GPT2, LLAMA, ROOT, PackageTest
+from octavo.torch import Linear8bit
+
+transformers.utils.logging.disable_progress_bar()
+TEXT = (ROOT / "README.md").read_text()[:3000]
+
+
+def ours(model):
+    return {name: module for name, module in model.named_modules() if isinstance(module, Linear8bit)}
+
+
+def logits(model, tokenizer, tokens=64):
+    ids = tokenizer(TEXT, return_tensors="pt").input_ids[:, :tokens]
+    with torch.no_grad():
+        return model(ids).logits.float()
+
+
+def divergence(p, q):
+    """Mean KL divergence, nats for each token."""
+    p, q = torch.log_softmax(p.double(), -1), torch.log_softmax(q.double(), -1)
+    return float((p.exp() * (p - q)).sum(-1).mean())
+
+
+class Load(PackageTest):
+    def test_the_file_is_all_it_needs(self):
+        """Another process, with nothing but a copy of the file."""
+        path = self.dir / "alone" / "model.8vo"
+        path.parent.mkdir()
+        path.write_bytes(self.converted().read_bytes())
+        code = ("import sys, octavo.transformers\n"
+                "model, tokenizer = octavo.transformers.load(sys.argv[1])\n"
+                "ids = tokenizer('My name is', return_tensors='pt')\n"
+                "print(tokenizer.decode(model.generate(**ids, max_new_tokens=8, do_sample=False)[0]))\n")
+        done = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, text=True, cwd=path.parent)
+        self.assertEqual(done.stdout.strip(), "My name is a very good man, and I am")
+
+    def test_every_quantized_linear_is_ours(self):
+        for source, count in ((GPT2, 24), (LLAMA, 42)):
+            model, _ = octavo.transformers.load(self.converted(source))
+            file = octavo.open(self.converted(source))
+            quantized = {name for name, module in file.modules.items() if module.quantized}
+            self.assertEqual(len(quantized), count)
+            self.assertEqual(set(ours(model)), quantized)
+            others = [m for m in model.modules() if isinstance(m, (torch.nn.Linear, transformers.pytorch_utils.Conv1D))
+                      and not isinstance(m, Linear8bit)]
+            self.assertEqual(others, [model.get_output_embeddings()])
+
+    def test_close_to_16_bit(self):
+        for source in (GPT2, LLAMA):
+            exact = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+            model, tokenizer = octavo.transformers.load(self.converted(source), dtype=torch.float32)
+            self.assertLess(divergence(logits(exact, tokenizer), logits(model, tokenizer)), 2e-3)
+            random = octavo.transformers.load(self.converted(source), dtype=torch.float32, threshold=0.01)[0]
+            self.assertLess(divergence(logits(exact, tokenizer), logits(random, tokenizer)), 1e-3)
+
+    def test_heads(self):
+        model, _ = octavo.transformers.load(self.converted(GPT2))
+        self.assertIs(model.get_output_embeddings().weight, model.get_input_embeddings().weight)
+        model, _ = octavo.transformers.load(self.converted(LLAMA))
+        self.assertIsNot(model.get_output_embeddings().weight, model.get_input_embeddings().weight)
+
+    def test_types(self):
+        self.assertEqual(octavo.transformers.load(self.converted(GPT2))[0].dtype, torch.float16)
+        self.assertEqual(octavo.transformers.load(self.converted(LLAMA))[0].dtype, torch.bfloat16)
+        model, _ = octavo.transformers.load(self.converted(LLAMA), dtype=torch.float32)
+        self.assertEqual({p.dtype for p in model.parameters()}, {torch.float32})
+        self.assertEqual({m.weight.dtype for m in ours(model).values()}, {torch.int8})
+
+    def test_nothing_is_copied(self):
+        """Codes and embeddings are in a file's mapping, as /proc/self/maps has it."""
+        path = self.converted(LLAMA)
+        model, _ = octavo.transformers.load(path)
+        ranges = []
+        for line in open("/proc/self/maps"):
+            if str(path) in line:
+                ranges.append([int(end, 16) for end in line.split()[0].split("-")])
+        linear = ours(model)["model.layers.0.mlp.up_proj"]
+        for tensor in (linear.weight, linear.weight_absmax, model.get_input_embeddings().weight, model.lm_head.weight):
+            self.assertTrue(any(begin <= tensor.data_ptr() < end for begin, end in ranges))
+
+    def test_writing_to_the_model_leaves_the_file(self):
+        before = self.converted().read_bytes()
+        model, _ = octavo.transformers.load(self.converted())
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(0.5)
+        self.assertEqual(self.converted().read_bytes(), before)
+
+    def test_overrides_and_their_other_names(self):
+        model, _ = octavo.transformers.load(self.converted(), llm_int8_threshold=3.0, scope="token", activations="symmetric")
+        settings = next(iter(ours(model).values())).settings
+        self.assertEqual((settings.threshold, settings.scope, settings.activations), (3.0, "token", "symmetric"))
+        self.assertEqual(model.config.quantization_config.llm_int8_threshold, 3.0)
+
+    def test_skipped_modules_multiply_in_16_bit(self):
+        model, tokenizer = octavo.transformers.load(self.converted(), llm_int8_skip_modules=["h.0", "attn.c_proj"])
+        left = {n for n in octavo.open(self.converted()).modules if n.startswith("transformer.h.0.") or n.endswith("attn.c_proj")}
+        self.assertFalse(left & set(ours(model)))
+        self.assertEqual(len(ours(model)), 24 - 4 - 5)
+        whole, _ = octavo.transformers.load(self.converted())
+        self.assertLess(divergence(logits(model, tokenizer), logits(whole, tokenizer)), 1e-3)
+
+    def test_device_map(self):
+        model, tokenizer = octavo.transformers.load(self.converted(), device_map="cpu")
+        self.assertTrue(torch.equal(logits(model, tokenizer), logits(octavo.transformers.load(self.converted())[0], tokenizer)))
+
+    def test_kept_sharded_compressed(self):
+        plain, tokenizer = octavo.transformers.load(self.converted(LLAMA))
+        for options in (("--max-shard-size", "3MB"), ("--compress",)):
+            model, _ = octavo.transformers.load(self.converted(LLAMA, *options))
+            self.assertTrue(torch.equal(logits(model, tokenizer), logits(plain, tokenizer)))
+
+    def test_a_file_without_config(self):
+        folder = self.dir / "bare"
+        folder.mkdir(exist_ok=True)
+        save_file({"h.0.attn.c_attn.weight": torch.randn(8, 8)}, folder / "model.safetensors")
+        with self.assertRaisesRegex(octavo.InvalidFileError, "no config.json"):
+            octavo.transformers.load(self.converted(folder / "model.safetensors"))
+
+
+class Folders(PackageTest):
+    def saved(self, source):
+        model, tokenizer = octavo.transformers.load(self.converted(source))
+        folder = self.dir / f"{source.name}-folder"
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return model, tokenizer, folder
+
+    def test_round_trip(self):
+        for source in (GPT2, LLAMA):
+            model, tokenizer, folder = self.saved(source)
+            again = transformers.AutoModelForCausalLM.from_pretrained(folder)
+            self.assertEqual(set(ours(again)), set(ours(model)))
+            self.assertTrue(torch.equal(logits(again, tokenizer), logits(model, tokenizer)))
+            second = self.dir / "second"
+            again.save_pretrained(second)
+            self.assertEqual((second / "model.safetensors").read_bytes(), (folder / "model.safetensors").read_bytes())
+            self.assertEqual((second / "config.json").read_text(), (folder / "config.json").read_text())
+
+    def test_is_what_the_page_says(self):
+        """docs/python.md, "The transformers folder": names, types and shapes are the .8vo file's, less the sums."""
+        _, _, folder = self.saved(GPT2)
+        file = octavo.open(self.converted())
+        with safe_open(folder / "model.safetensors", "pt") as saved:
+            self.assertEqual(set(saved.keys()), {name for name in file.tensors if not name.endswith("_code_sum")})
+            for name in saved.keys():
+                header = saved.get_slice(name)
+                self.assertEqual((header.get_dtype(), tuple(header.get_shape())), (file.tensors[name].dtype, file.tensors[name].shape))
+        config = json.loads((folder / "config.json").read_text())["quantization_config"]
+        self.assertEqual(config["modules_to_not_convert"], ["lm_head"])
+        self.assertEqual({key: config[key] for key in ("quant_method", "version", "method", "threshold", "activations")},
+                         {"quant_method": "octavo", "version": 1, "method": "vector-wise", "threshold": 6.0, "activations": "asymmetric"})
+
+    def test_what_is_refused(self):
+        _, _, folder = self.saved(GPT2)
+        config = json.loads((folder / "config.json").read_text())
+
+        def load_with(**changes):
+            changed = config | {"quantization_config": config["quantization_config"] | changes}
+            (folder / "config.json").write_text(json.dumps(changed))
+            return transformers.AutoModelForCausalLM.from_pretrained(folder)
+
+        for changes, says in (({"version": 2}, "version 2"), ({"scope": "row"}, "scope"), ({"new": 1}, "unknown keys"),
+                              ({"llm_int8_skip_modules": ["h.0"]}, "--skip-modules h.0")):
+            with self.assertRaisesRegex(octavo.OctavoError, says):
+                load_with(**changes)
+        self.assertEqual(load_with(llm_int8_threshold=3.5).config.quantization_config.threshold, 3.5)
+        tensors = load_file(folder / "model.safetensors")
+        save_file({k: v for k, v in tensors.items() if not k.endswith("absmax")}, folder / "model.safetensors", {"format": "pt"})
+        with self.assertRaisesRegex(octavo.InvalidFileError, "no scales"):
+            load_with()
+
+    def test_quantizing_at_every_load_is_refused(self):
+        with self.assertRaisesRegex(octavo.UnsupportedError, "octavo convert"):
+            transformers.AutoModelForCausalLM.from_pretrained(GPT2, quantization_config=octavo.transformers.OctavoConfig())
+
+    def test_dequantize(self):
+        model, tokenizer, _ = self.saved(GPT2)
+        expected = logits(model, tokenizer)
+        model = model.dequantize()
+        self.assertFalse(ours(model))
+        self.assertLess(divergence(expected, logits(model, tokenizer)), 1e-3)
+
+
+class LoRA(PackageTest):
+    """The real PEFT, with plain Adam and with bitsandbytes' 8-bit Adam: the loss falls, and nothing but the adapters changes."""
+
+    def train(self, source, targets, optimizer):
+        from peft import LoraConfig, get_peft_model
+        torch.manual_seed(6)
+        model, tokenizer = octavo.transformers.load(self.converted(source), dtype=torch.float32)
+        codes = {name: module.weight.clone() for name, module in ours(model).items()}
+        model = get_peft_model(model, LoraConfig(r=64, lora_alpha=128, target_modules=targets, task_type="CAUSAL_LM"))
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self.assertEqual({p.dtype for p in trained}, {torch.float32})
+        steps = optimizer(trained)
+        ids = tokenizer(TEXT, return_tensors="pt").input_ids[:, :96]
+        losses = []
+        for _ in range(8):
+            loss = model(ids, labels=ids).loss
+            losses.append(float(loss))
+            loss.backward()
+            steps.step()
+            steps.zero_grad()
+        for name, module in ours(model.get_base_model()).items():
+            self.assertTrue(torch.equal(module.weight, codes[name.replace(".base_layer", "")]))
+            self.assertIsNone(module.weight.grad)
+        self.assertLess(losses[-1], losses[0] - 0.5, losses)
+
+    def test_adam(self):
+        self.train(LLAMA, ["q_proj", "v_proj", "down_proj"], lambda parameters: torch.optim.Adam(parameters, lr=2e-3))
+
+    def test_adam_on_gpt2(self):
+        self.train(GPT2, ["c_attn", "c_fc"], lambda parameters: torch.optim.Adam(parameters, lr=2e-3))
+
+    def test_bitsandbytes_adam(self):
+        import bitsandbytes
+        self.train(LLAMA, ["q_proj", "v_proj", "down_proj"], lambda parameters: bitsandbytes.optim.Adam8bit(parameters, lr=2e-3))
+
+    def test_merging_is_an_error(self):
+        from peft import LoraConfig, get_peft_model
+        model, _ = octavo.transformers.load(self.converted(LLAMA))
+        model = get_peft_model(model, LoraConfig(target_modules=["q_proj"]))
+        with self.assertRaises(Exception):
+            model.merge_and_unload()
+
+
+class Compiled(PackageTest):
+    def test_a_whole_model_without_a_graph_break(self):
+        model, tokenizer = octavo.transformers.load(self.converted(LLAMA))
+        ids = tokenizer(TEXT, return_tensors="pt").input_ids[:, :32]
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            explained = torch._dynamo.explain(lambda ids: model(ids, use_cache=False).logits)(ids)
+        self.assertEqual((explained.graph_count, explained.graph_break_count), (1, 0), explained.break_reasons)
+
+
+if __name__ == "__main__":
+    unittest.main()
