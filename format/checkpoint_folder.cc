@@ -13,6 +13,7 @@
 #include "format/json_walk.h"
 #include "format/layout.h"
 #include "format/quote.h"
+#include "octavo/checkpoint.h"
 
 namespace octavo::format {
 namespace {
@@ -134,6 +135,15 @@ Result<std::string> ReadConfig(const InputFile& file) {
 }
 
 }  // namespace
+
+bool IsAssetName(std::string_view file_name) {
+  return std::ranges::find(kAssetNames, file_name) != kAssetNames.end();
+}
+
+bool IsModelFileName(std::string_view file_name) {
+  return file_name == kSingleName || file_name == kIndexName || IsAssetName(file_name) ||
+         (file_name.starts_with("model-") && LooksLikeShard(file_name));
+}
 
 Result<CheckpointEntry> LocateCheckpoint(const std::string& path) {
   struct stat info;

@@ -14,6 +14,11 @@
 
 namespace octavo::format {
 
+// Whether a Hugging Face folder of safetensors holds files of this name: config.json, tokenizer and generation files …
+bool IsAssetName(std::string_view file_name);
+// … or besides those the weights and their index.
+bool IsModelFileName(std::string_view file_name);
+
 struct SourceTensor {
   std::string name;
   DType dtype = DType::kF32;
