@@ -64,7 +64,8 @@ float ModuleScales::Step(uint64_t row) const {
 
 float ModuleScales::Weight(uint64_t row, int32_t code) const {
   const int32_t zero_point = zero_points_.empty() ? 0 : zero_points_[row];
-  return static_cast<float>(code - zero_point) * Step(row);
+  const double product = static_cast<double>(code - zero_point) * static_cast<double>(scales_[row]);
+  return static_cast<float>(is_step_ ? product : product / 127.0);
 }
 
 bool ModuleScales::Dequantize(std::span<const std::byte> codes, uint64_t first_row,

@@ -21,9 +21,9 @@ class ModuleScales {
   static Result<ModuleScales> Read(const format::Reader& reader, const format::Module& module);
 
   // Weights of rows [first_row, first_row + num_rows) of all experts' rows together, into *out,
-  // [num_rows][in_features] elements of `dtype` (F16, BF16, F32). Each is (code - zero point) times
-  // the step in float32, rounded once; those of kept columns are the stored ones. False if a weight
-  // overflows.
+  // [num_rows][in_features] elements of `dtype` (F16, BF16, F32). Each is the product of
+  // docs/format.md section 8 in double, rounded to float32 and from there to `dtype`; those of kept
+  // columns are the stored ones. False if a weight overflows.
   bool Dequantize(std::span<const std::byte> codes, uint64_t first_row, uint64_t num_rows,
                   DType dtype, std::vector<std::byte>* out) const;
   // absmax / 127, or the step itself.

@@ -42,9 +42,9 @@ std::vector<std::byte> Dequantized(const Output& output, const format::Module& m
   std::vector<float> weights(codes.size());
   for (size_t i = 0; i < codes.size(); ++i) {
     const size_t row = i / in, expert = row / out;
-    const float step = is_step ? scales[row] : scales[row] / 127.0f;
     const size_t at = module.transposed ? (expert * in + i % in) * out + row % out : i;
-    weights[at] = static_cast<float>(codes[i] - zero_points[row]) * step;
+    weights[at] = static_cast<float>((codes[i] - zero_points[row]) *
+                                     static_cast<double>(scales[row]) / (is_step ? 1.0 : 127.0));
   }
   return Encode(*module.source_dtype, weights);
 }

@@ -62,6 +62,8 @@ for model in "${models[@]}"; do
     "$cache/converted/$name-bitsandbytes.8vo" "$cache/$name.activations.safetensors" --sample 2
 done
 
+stage "exports, in their readers" "$python" "$here/exports.py" "$octavo" "${models[@]:0:3}"
+
 for method in tensor-wise row-wise zeropoint-tensor zeropoint-vector; do
   stage "forward, $method" convert_and_forward gpt2-novels-outliers "$method" --method "$method"
 done
