@@ -1,5 +1,6 @@
 #include "libquant/export_config.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
@@ -67,6 +68,29 @@ Json CompressedTensorsConfig(const ExportPlan& plan) {
           {"quant_method", "compressed-tensors"},  {"quantization_status", "compressed"}};
 }
 
+// docs/python.md.
+Json OctavoConfig(const format::Quantization& quantization, bool is_full_range,
+                  const ExportPlan& plan) {
+  Json config = {{"quant_method", "octavo"},
+                 {"version", 1},
+                 {"method", Name(quantization.method)},
+                 {"compat", Name(quantization.compat)},
+                 {"threshold", Shortest(quantization.threshold)},
+                 {"scope", Name(quantization.scope)},
+                 {"row_rule", Name(quantization.row_rule)},
+                 {"activations", Name(quantization.activations)},
+                 {"activations_via_fp16", quantization.activations_via_fp16}};
+  if (is_full_range) config["full_range"] = true;
+  config["modules_to_not_convert"] = plan.other_linears;
+  return config;
+}
+
+bool IsFullRange(const format::Manifest& manifest) {
+  return std::ranges::any_of(manifest.modules, [](const format::Module& module) {
+    return module.scheme && module.scheme->full_range;
+  });
+}
+
 }  // namespace
 
 DType WeightsDType(std::string_view config_json) {
@@ -98,6 +122,8 @@ Result<std::string> AdaptConfig(std::string_view config_json, ExportFormat forma
     }
   } else if (format == ExportFormat::kCompressedTensors && !is_same) {
     config[kKey] = CompressedTensorsConfig(plan);
+  } else if (format == ExportFormat::kTransformers) {
+    config[kKey] = OctavoConfig(manifest.quantization, IsFullRange(manifest), plan);
   }
   return config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

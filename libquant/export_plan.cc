@@ -18,8 +18,9 @@ constexpr std::string_view kWeightEnd = ".weight";
 
 // Why the format has no place for the module's codes; empty: it has one.
 std::string_view WhyNotInt8(const Module& module, ExportFormat format) {
-  if (!module.scheme->zero_point.empty()) return "it has zero points";
   if (module.kind == ModuleKind::kExperts) return "it is a stack of experts";
+  if (format == ExportFormat::kTransformers) return "";
+  if (!module.scheme->zero_point.empty()) return "it has zero points";
   if (!module.source_tensor.ends_with(kWeightEnd)) return "its tensor is not called \"….weight\"";
   if (format == ExportFormat::kBitsandbytes &&
       module.scheme->convention == ScaleConvention::kStep) {
@@ -73,7 +74,6 @@ class Planner {
         AddWeights(module);
       } else if (why.empty()) {
         AddCodes(module);
-        has_kept_ = has_kept_ || !module.kept_index.empty();
       } else {
         ++reasons_[std::string(why)];
         if (multiplies) plan_.other_linears.push_back(module.name);
@@ -87,10 +87,14 @@ class Planner {
     for (const std::string& name : module.tensors) AddStored(name);
   }
 
-  void AddStored(const std::string& name) {
+  void AddStored(const std::string& name) { AddStoredAs(name, name); }
+  // Nothing where `name` is empty.
+  void AddStoredAs(const std::string& exported, const std::string& name) {
     const TensorEntry* entry = name.empty() ? nullptr : reader_.FindTensor(name);
     if (entry == nullptr) return;
-    Put({.spec = {name, entry->dtype, entry->shape}, .content = Content::kStored, .entry = entry});
+    Put({.spec = {exported, entry->dtype, entry->shape},
+         .content = Content::kStored,
+         .entry = entry});
   }
 
   void AddWeights(const Module& module) {
@@ -102,7 +106,25 @@ class Planner {
          .module = &module});
   }
 
+  // Everything the module has but the sums of its codes, which follow from them.
+  void AddAll(const Module& module) {
+    const format::SchemeDescriptor& scheme = *module.scheme;
+    const std::string weight = module.name + std::string(kWeightEnd);
+    plan_.int8_modules.push_back(module.name);
+    Put({.spec = {weight, DType::kI8, Shape{module.out_features, module.in_features}},
+         .content = Content::kCodes,
+         .entry = reader_.FindTensor(scheme.codes),
+         .module = &module});
+    AddStoredAs(weight + (scheme.convention == ScaleConvention::kStep ? "_step" : "_absmax"),
+                scheme.scales);
+    AddStoredAs(weight + "_zero_point", scheme.zero_point);
+    AddStoredAs(weight + "_kept_index", module.kept_index);
+    AddStoredAs(weight + "_kept", module.kept_weight);
+  }
+
   void AddCodes(const Module& module) {
+    if (options_.format == ExportFormat::kTransformers) return AddAll(module);
+    has_lost_columns_ = has_lost_columns_ || !module.kept_index.empty();
     const TensorEntry* codes = reader_.FindTensor(module.scheme->codes);
     const TensorEntry* scales = reader_.FindTensor(module.scheme->scales);
     const std::string prefix =
@@ -157,7 +179,7 @@ class Planner {
                                (count == 1 ? " module is" : " modules are") +
                                " written in 16 bit: " + reason);
     }
-    if (has_kept_) {
+    if (has_lost_columns_) {
       plan_.warnings.push_back(
           "the exact weights of kept columns are left out: the format has only codes for them");
     }
@@ -188,7 +210,7 @@ class Planner {
   std::vector<ExportTensor> bundle_;
   std::unordered_set<std::string> names_;
   uint64_t shard_bytes_ = 0;
-  bool has_kept_ = false;
+  bool has_lost_columns_ = false;            // kept columns that the format has no place for
   std::map<std::string, uint64_t> reasons_;  // why modules are not int8, and how many
 };
 

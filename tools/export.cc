@@ -19,12 +19,13 @@ using quant::ExportFormat;
 
 constexpr const char* kExamples = R"(Examples:
   octavo export llama.8vo --to safetensors -o llama-16bit         weights back in 16 bit, for anything
+  octavo export llama.8vo --to transformers -o llama-octavo       for octavo.transformers in Python
   octavo export llama.8vo --to bitsandbytes -o llama-bnb          for transformers with bitsandbytes
   octavo export llama.8vo --to compressed-tensors -o llama-w8a8   for vLLM and others
   octavo export llama.8vo --to safetensors -o out --max-shard-size 5GB --force)";
 
-constexpr ExportFormat kFormats[] = {ExportFormat::kSafetensors, ExportFormat::kBitsandbytes,
-                                     ExportFormat::kCompressedTensors};
+constexpr ExportFormat kFormats[] = {ExportFormat::kSafetensors, ExportFormat::kTransformers,
+                                     ExportFormat::kBitsandbytes, ExportFormat::kCompressedTensors};
 
 struct ExportCommand {
   std::string file, output, to, max_shard_size;
@@ -40,8 +41,10 @@ void ExportCommand::Register(CLI::App& app) {
   app.add_option("FILE", file, "A .8vo file or the index of a sharded model")->required();
   std::vector<std::string> names;
   for (const ExportFormat format : kFormats) names.emplace_back(Name(format));
-  AddChoice(app, "--to", &to, names, "What will read the folder");
-  app.get_option("--to")->required();
+  AddChoice(app, "--to", &to, names,
+            "What will read the folder: safetensors, transformers, bitsandbytes or "
+            "compressed-tensors");
+  app.get_option("--to")->required()->option_text("FORMAT");
   app.add_option("-o,--output", output, "The folder to make")->required()->option_text("DIR");
   app.add_option("--max-shard-size", max_shard_size,
                  "Write shards of at most this size and an index: 5GB, 500MB, 2GiB")

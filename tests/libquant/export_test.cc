@@ -227,6 +227,44 @@ TEST_F(ExportTest, CompressedTensorsHasSteps) {
   EXPECT_EQ(file->Find(p + "weight_scale")->shape, (Shape{65, 1}));
 }
 
+TEST_F(ExportTest, TransformersHasAllButTheSums) {
+  WriteLlama();
+  Convert({.keep_columns = kProfile, .layout = format::CodeLayout::kVnni16x4});
+  const auto report = Export(ExportFormat::kTransformers);
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  EXPECT_TRUE(report->warnings.empty());
+  EXPECT_EQ(report->int8_modules, 2u);
+  const std::string p = "model.layers.0.mlp.up_proj.";
+  EXPECT_EQ(Names(), (std::vector<std::string>{
+                         "model.embed_tokens.weight", "model.layers.0.input_layernorm.weight",
+                         "model.layers.0.mlp.down_proj.weight",
+                         "model.layers.0.mlp.down_proj.weight_absmax", p + "bias", p + "weight",
+                         p + "weight_absmax", p + "weight_kept", p + "weight_kept_index"}));
+  const Output output(model_->File("m.8vo"));
+  for (const std::string name : {"bias", "weight_absmax", "weight_kept", "weight_kept_index"}) {
+    EXPECT_TRUE(Read(p + name) == output.Read(p + name)) << name;
+  }
+  const std::vector<std::byte> codes = Read(p + "weight");
+  Convert({.overwrite = true});
+  EXPECT_TRUE(codes == Output(model_->File("m.8vo")).Read(p + "weight")) << "plain codes";
+  const std::string config = BytesOf(model_->File("out/config.json"));
+  EXPECT_NE(config.find("\"quant_method\": \"octavo\""), std::string::npos) << config;
+  EXPECT_NE(config.find("\"row_rule\": \"inlier_columns\""), std::string::npos) << config;
+}
+
+TEST_F(ExportTest, TransformersTakesZeroPoints) {
+  WriteLlama();
+  Convert({.method = format::Method::kZeropointVector});
+  ASSERT_TRUE(Export(ExportFormat::kTransformers).ok());
+  const Output output(model_->File("m.8vo"));
+  for (const std::string name : {"weight_step", "weight_zero_point"}) {
+    const std::string tensor = "model.layers.0.mlp.down_proj." + name;
+    EXPECT_TRUE(Read(tensor) == output.Read(tensor)) << name;
+  }
+  EXPECT_NE(BytesOf(model_->File("out/config.json")).find("\"full_range\": true"),
+            std::string::npos);
+}
+
 TEST_F(ExportTest, ShardsAndTheirIndex) {
   WriteLlama();
   Convert();

@@ -13,7 +13,7 @@ namespace octavo::quant {
 
 enum class ExportFormat : int32_t {
   kSafetensors = 0,   // every weight dequantized, in the source's type, names and orientation
-  kTransformers = 1,  // int8 codes and absmax, for octavo.transformers
+  kTransformers = 1,  // all of the file but the sums of codes, for octavo.transformers
   kBitsandbytes = 2,  // weight, SCB and weight_format, as transformers' save_pretrained has them
   kCompressedTensors = 3,  // int-quantized: int8 weight and weight_scale, per channel
 };
