@@ -146,8 +146,8 @@ Status KeptForResuming(const Status& status) {
 
 Result<Conversion> Prepare(const Checkpoint& source, const ConvertOptions& options) {
   Conversion conversion{options, source, {}, {}, {}, source.warnings(), {}, false};
-  OCTAVO_ASSIGN_OR_RETURN(conversion.quantization, ResolveQuantization(options));
   OCTAVO_ASSIGN_OR_RETURN(conversion.policy, DecidePolicy(source, options));
+  OCTAVO_ASSIGN_OR_RETURN(conversion.quantization, ResolveFor(conversion.policy, options));
   conversion.warnings.insert(conversion.warnings.end(), conversion.policy.warnings.begin(),
                              conversion.policy.warnings.end());
   OCTAVO_ASSIGN_OR_RETURN(

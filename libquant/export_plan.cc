@@ -5,6 +5,9 @@
 #include <map>
 #include <unordered_set>
 
+#include "libquant/name_rules.h"
+#include "octavo/policy.h"
+
 namespace octavo::quant {
 namespace {
 
@@ -17,7 +20,7 @@ using format::TensorEntry;
 constexpr std::string_view kWeightEnd = ".weight";
 
 // Why the format has no place for the module's codes; empty: it has one.
-std::string_view WhyNotInt8(const Module& module, ExportFormat format) {
+std::string_view WhyNotInt8(const Module& module, ExportFormat format, bool is_conv1d) {
   if (module.kind == ModuleKind::kExperts) return "it is a stack of experts";
   if (format == ExportFormat::kTransformers) return "";
   if (!module.scheme->zero_point.empty()) return "it has zero points";
@@ -26,23 +29,33 @@ std::string_view WhyNotInt8(const Module& module, ExportFormat format) {
       module.scheme->convention == ScaleConvention::kStep) {
     return "its scales are steps, not absolute maxima";
   }
-  if (format == ExportFormat::kCompressedTensors && module.transposed) {
+  if (format == ExportFormat::kCompressedTensors && is_conv1d) {
     return "it is a Conv1D, and the format knows Linear alone";
   }
   return "";
 }
 
-Shape WeightShape(const Module& module) {
-  const uint64_t rows = module.transposed ? module.in_features : module.out_features;
-  const uint64_t columns = module.transposed ? module.out_features : module.in_features;
+Shape WeightShape(const Module& module, bool transposed) {
+  const uint64_t rows = transposed ? module.in_features : module.out_features;
+  const uint64_t columns = transposed ? module.out_features : module.in_features;
   return module.kind == ModuleKind::kExperts ? Shape{module.experts, rows, columns}
                                              : Shape{rows, columns};
+}
+
+// Steps that were taken over go back in the type they came in.
+DType StepsDType(const format::SchemeDescriptor& scheme) {
+  const DType dtype = scheme.scales_source_dtype.value_or(DType::kF32);
+  const bool is_own = scheme.convention == ScaleConvention::kStep && IsQuantizable(dtype);
+  return is_own ? dtype : DType::kF32;
 }
 
 class Planner {
  public:
   Planner(const Reader& reader, const ExportOptions& options, DType weights_dtype)
-      : reader_(reader), options_(options), weights_dtype_(weights_dtype) {}
+      : reader_(reader),
+        options_(options),
+        weights_dtype_(weights_dtype),
+        facts_(FindArchitecture(reader.manifest().source.model_type)) {}
 
   Result<ExportPlan> Run() {
     for (const Module& module : reader_.manifest().modules) {
@@ -63,13 +76,20 @@ class Planner {
   }
 
  private:
+  // What 16-bit checkpoints keep as [in_features, out_features]. Sources that were int8 already
+  // have it turned around, so the module does not tell.
+  bool IsConv1d(const Module& module) const {
+    if (module.source_dtype != DType::kI8 || facts_ == nullptr) return module.transposed;
+    return FindEnding(facts_->transposed, module.name) != nullptr;
+  }
+
   void Add(const Module& module) {
     const bool multiplies = module.kind == ModuleKind::kLinear ||
                             module.kind == ModuleKind::kHead || module.kind == ModuleKind::kRouter;
     if (module.scheme) {
       const std::string_view why = options_.format == ExportFormat::kSafetensors
                                        ? std::string_view()
-                                       : WhyNotInt8(module, options_.format);
+                                       : WhyNotInt8(module, options_.format, IsConv1d(module));
       if (options_.format == ExportFormat::kSafetensors) {
         AddWeights(module);
       } else if (why.empty()) {
@@ -100,10 +120,12 @@ class Planner {
   void AddWeights(const Module& module) {
     DType dtype = module.source_dtype.value_or(weights_dtype_);
     if (!IsQuantizable(dtype)) dtype = weights_dtype_;
-    Put({.spec = {module.source_tensor, dtype, WeightShape(module)},
+    const bool transposed = IsConv1d(module);
+    Put({.spec = {module.source_tensor, dtype, WeightShape(module, transposed)},
          .content = Content::kWeights,
          .entry = reader_.FindTensor(module.scheme->codes),
-         .module = &module});
+         .module = &module,
+         .transposed = transposed});
   }
 
   // Everything the module has but the sums of its codes, which follow from them.
@@ -136,7 +158,7 @@ class Planner {
          .entry = codes,
          .module = &module});
     if (options_.format == ExportFormat::kCompressedTensors) {
-      Put({.spec = {prefix + "weight_scale", DType::kF32, Shape{out_features, 1}},
+      Put({.spec = {prefix + "weight_scale", StepsDType(*module.scheme), Shape{out_features, 1}},
            .content = Content::kSteps,
            .entry = scales,
            .module = &module});
@@ -206,6 +228,7 @@ class Planner {
   const Reader& reader_;
   const ExportOptions& options_;
   const DType weights_dtype_;
+  const ArchitectureFacts* facts_;  // null: not known
   ExportPlan plan_;
   std::vector<ExportTensor> bundle_;
   std::unordered_set<std::string> names_;

@@ -24,6 +24,7 @@ struct ExportTensor {
   Content content = Content::kStored;
   const format::TensorEntry* entry = nullptr;  // what it is made of; kRowFormat: none
   const format::Module* module = nullptr;      // kCodes, kWeights, kSteps
+  bool transposed = false;                     // kWeights: [in_features, out_features]
   uint32_t shard = 0;
   uint32_t position = 0;  // among the tensors of its shard
 

@@ -7,6 +7,7 @@
 #include "libquant/code_rows.h"
 #include "libquant/dequantize.h"
 #include "libquant/ordered_run.h"
+#include "octavo/half.h"
 
 namespace octavo::quant {
 namespace {
@@ -111,7 +112,7 @@ class Exporter : public ItemStages {
     const ExportTensor& tensor = plan_.tensors[item.tensor];
     const std::vector<std::byte>& out = workers_[worker_idx].out;
     const format::SafetensorsWriter& writer = writers_[tensor.shard];
-    if (tensor.content == Content::kWeights && tensor.module->transposed) {
+    if (tensor.transposed) {
       return WriteColumns(tensor, item, out, writer);
     }
     return writer.WriteAt(tensor.position, item.first_row * (out.size() / item.num_rows), out);
@@ -147,14 +148,14 @@ class Exporter : public ItemStages {
   Status ComputeWeights(const ExportTensor& tensor, const Item& item, Worker* worker) const {
     const format::Module& module = *tensor.module;
     OCTAVO_RETURN_IF_ERROR(LoadScales(module, worker));
-    std::vector<std::byte>* rows = module.transposed ? &worker->weights : &worker->out;
+    std::vector<std::byte>* rows = tensor.transposed ? &worker->weights : &worker->out;
     if (!worker->scales->Dequantize(worker->plain, item.first_row, item.num_rows, tensor.spec.dtype,
                                     rows)) {
       return Status(ErrorCode::kRefused, "tensor \"" + tensor.spec.name +
                                              "\": a weight overflows in " +
                                              std::string(DTypeName(tensor.spec.dtype)));
     }
-    if (module.transposed) {
+    if (tensor.transposed) {
       worker->out.resize(rows->size());
       Transpose(rows->data(), item.num_rows, module.in_features, DTypeBytes(tensor.spec.dtype),
                 worker->out.data());
@@ -164,10 +165,19 @@ class Exporter : public ItemStages {
 
   Status ComputeSteps(const ExportTensor& tensor, Worker* worker) const {
     OCTAVO_RETURN_IF_ERROR(LoadScales(*tensor.module, worker));
-    std::vector<float> steps(tensor.module->out_features);
-    for (uint64_t row = 0; row < steps.size(); ++row) steps[row] = worker->scales->Step(row);
-    const auto bytes = std::as_bytes(std::span(steps));
-    worker->out.assign(bytes.begin(), bytes.end());
+    const DType dtype = tensor.spec.dtype;
+    worker->out.resize(tensor.bytes());
+    for (uint64_t row = 0; row < tensor.module->out_features; ++row) {
+      const float step = worker->scales->Step(row);
+      std::byte* out = worker->out.data() + row * DTypeBytes(dtype);
+      if (dtype == DType::kF32) {
+        std::memcpy(out, &step, sizeof(step));
+      } else {
+        const uint16_t bits =
+            dtype == DType::kF16 ? kernels::FloatToHalf(step) : kernels::FloatToBFloat16(step);
+        std::memcpy(out, &bits, sizeof(bits));
+      }
+    }
     return {};
   }
 
