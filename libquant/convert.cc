@@ -81,6 +81,7 @@ Result<format::Manifest> DescribeConversion(const Conversion& conversion, Source
   manifest.converter = "octavo " OCTAVO_VERSION;
   OCTAVO_ASSIGN_OR_RETURN(const ModelConfig config,
                           ParseModelConfig(conversion.source.config_json()));
+  manifest.source.format = conversion.source.format();
   manifest.source.model_type = config.model_type;
   manifest.source.architecture = config.architecture;
   manifest.source.known_architecture = conversion.policy.architecture != nullptr;
