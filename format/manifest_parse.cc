@@ -73,6 +73,8 @@ Status ConvertScheme(const ModuleJson& from, SchemeDescriptor* scheme) {
              .full_range = json.full_range,
              .scales = json.scales.tensor,
              .convention = *convention,
+             .scales_source_dtype =
+                 json.scales.source_dtype ? DTypeFromName(*json.scales.source_dtype) : std::nullopt,
              .code_sum = json.code_sum,
              .zero_point = json.zero_point.value_or("")};
   return {};

@@ -77,6 +77,10 @@ for model in "${models[@]}"; do
     "$cache/converted/$name-bitsandbytes.8vo" "$cache/$name.activations.safetensors" --sample 2
 done
 
+stage "sources by torch.save" "$python" "$here/torch_sources.py" "$octavo" "${models[@]:0:2}"
+stage "sources that are quantized already" "$python" "$here/quantized_sources.py" "$octavo" "${models[@]:0:2}"
+stage "exports, in their readers" "$python" "$here/exports.py" "$octavo" "${models[@]:0:3}"
+
 for method in tensor-wise row-wise zeropoint-tensor zeropoint-vector; do
   stage "forward, $method" convert_and_forward gpt2-novels-outliers "$method" --method "$method"
 done
