@@ -38,10 +38,12 @@ def check_output(command, shown, printed):
 def environment(args, home):
     """What cmake takes from the environment, so that the page need not say it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OCTAVO_")}
-    sanitize = f"-fsanitize={args.sanitize} -fno-sanitize-recover=all " if args.sanitize else ""
+    sanitize = f"-fsanitize={args.sanitize} -fno-sanitize-recover=all -O1 " if args.sanitize else ""
     changes = {"HOME": str(home), "LC_ALL": "C.UTF-8", "CXXFLAGS": sanitize + "-Werror", "CFLAGS": sanitize,
                "CMAKE_BUILD_PARALLEL_LEVEL": "2", "CMAKE_GENERATOR": args.generator, "CXX": args.cxx,
                "CMAKE_CXX_COMPILER_LAUNCHER": args.launcher}
+    if args.sanitize:  # sanitizers and -O3 together compile for minutes
+        changes["CMAKE_BUILD_TYPE"] = "Debug"
     if args.launcher:  # ccache's folder is found from the real home
         changes["CCACHE_DIR"] = os.environ.get("CCACHE_DIR", str(pathlib.Path.home() / ".cache/ccache"))
     return {**kept, **{name: value for name, value in changes.items() if value}}
