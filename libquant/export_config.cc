@@ -68,6 +68,12 @@ Json CompressedTensorsConfig(const ExportPlan& plan) {
           {"quant_method", "compressed-tensors"},  {"quantization_status", "compressed"}};
 }
 
+bool IsOf(const Json& quantization_config, ExportFormat format) {
+  if (!quantization_config.is_object()) return false;
+  const auto method = quantization_config.find("quant_method");
+  return method != quantization_config.end() && *method == std::string(Name(format));
+}
+
 // docs/python.md.
 Json OctavoConfig(const format::Quantization& quantization, bool is_full_range,
                   const ExportPlan& plan) {
@@ -110,8 +116,7 @@ Result<std::string> AdaptConfig(std::string_view config_json, ExportFormat forma
   OCTAVO_ASSIGN_OR_RETURN(Json config, Parse(config_json));
   const float threshold = manifest.quantization.threshold;
   const auto before = config.find(kKey);
-  const bool is_same = before != config.end() && before->is_object() &&
-                       before->value("quant_method", "") == std::string(Name(format));
+  const bool is_same = before != config.end() && IsOf(*before, format);
   if (format == ExportFormat::kSafetensors) {
     config.erase(kKey);
   } else if (format == ExportFormat::kBitsandbytes) {

@@ -145,6 +145,22 @@ TEST_F(TakenOver, CompressedTensorsComesAndGoesBitForBit) {
   }
 }
 
+TEST_F(TakenOver, AResumedConversionKnowsWhatItSaw) {
+  WriteCompressed(DType::kBF16);
+  const auto whole = Convert({.num_threads = 1});
+  ASSERT_TRUE(whole.ok()) << whole.status().message();
+  const std::string expected = model_->dir().Read("m.8vo");
+  ConvertOptions options{.save_interval_bytes = 1, .num_threads = 1};
+  options.progress = [](const Progress& now) {  // the last tensor; -128 was seen before it
+    return now.tensor == nullptr || now.tensor->find("k_proj") == std::string::npos;
+  };
+  EXPECT_EQ(Convert(options).code(), ErrorCode::kCancelled);
+  const auto resumed = Convert({.resume = true, .save_interval_bytes = 1, .num_threads = 1});
+  ASSERT_TRUE(resumed.ok()) << resumed.status().message();
+  EXPECT_GT(resumed->bytes_resumed, 700u * 96);
+  EXPECT_TRUE(model_->dir().Read("m.8vo") == expected);
+}
+
 TEST_F(TakenOver, DequantizesGpt2IntoItsOwnOrientation) {
   model_->AddBytes("h.0.attn.c_attn.weight", {90, 30}, DType::kI8, Codes(90, 30, -127));
   model_->AddValues("h.0.attn.c_attn.SCB", {90}, DType::kF32, Scales(90, 0.4f));
