@@ -22,6 +22,7 @@ import transformers
 from .conversion import convert
 from .errors import InvalidArgumentError
 from .profiling import Profile, profile
+from .texts import read_text
 from .torch import Linear8bit
 from .transformers import load
 
@@ -86,7 +87,7 @@ class Text:
     """Token ids in sequences of equal length, and others to calibrate on."""
 
     def __init__(self, tokenizer: Any, path: str | os.PathLike[str], tokens: int, context: int):
-        words = pathlib.Path(path).read_text(encoding="utf-8", errors="replace")
+        words = read_text(path)
         ids = tokenizer(words[:(2 * tokens + context) * 12], return_tensors="pt", verbose=False).input_ids[0]
         count = max(1, tokens // context)
         if ids.numel() < 2 * count * context:
