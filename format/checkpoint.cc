@@ -7,10 +7,12 @@
 #include <string_view>
 #include <unordered_map>
 #include <utility>
+#include <variant>
 
 #include "format/checkpoint_folder.h"
 #include "format/checkpoint_index.h"
 #include "format/quote.h"
+#include "format/torch_file.h"
 #include "octavo/safetensors.h"
 
 namespace octavo::format {
@@ -20,10 +22,24 @@ constexpr uint64_t kMaxIndexBytes = 100'000'000;  // as a safetensors header
 
 Status Invalid(std::string what) { return Status(ErrorCode::kInvalidFile, std::move(what)); }
 
+using WeightFile = std::variant<SafetensorsFile, TorchFile>;
+
+Result<WeightFile> OpenWeights(const std::string& path) {
+  OCTAVO_ASSIGN_OR_RETURN(const InputFile file, InputFile::Open(path));
+  std::string start(std::min<uint64_t>(file.size(), 8), '\0');
+  OCTAVO_RETURN_IF_ERROR(file.ReadAt(0, std::as_writable_bytes(std::span(start))));
+  if (LooksLikeTorch(path, start)) {
+    OCTAVO_ASSIGN_OR_RETURN(TorchFile torch, TorchFile::Open(path));
+    return WeightFile(std::move(torch));
+  }
+  OCTAVO_ASSIGN_OR_RETURN(SafetensorsFile safetensors, SafetensorsFile::Open(path));
+  return WeightFile(std::move(safetensors));
+}
+
 }  // namespace
 
 struct Checkpoint::State {
-  std::vector<SafetensorsFile> opened;
+  std::vector<WeightFile> opened;
   std::vector<CheckpointFile> files;
   std::vector<SourceTensor> tensors;
   std::unordered_map<std::string_view, size_t> by_name;  // views into `tensors`
@@ -40,12 +56,17 @@ struct Checkpoint::State {
 };
 
 Status Checkpoint::State::OpenFile(const std::string& folder, std::string_view name) {
-  OCTAVO_ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(folder + std::string(name)));
+  OCTAVO_ASSIGN_OR_RETURN(WeightFile file, OpenWeights(folder + std::string(name)));
   const uint32_t file_idx = static_cast<uint32_t>(files.size());
-  files.push_back({file.path(), std::string(name), file.file_bytes()});
-  for (const SafetensorsEntry& entry : file.tensors()) {
-    tensors.push_back({entry.name, entry.dtype, entry.shape, file_idx, entry.offset, entry.bytes});
-  }
+  std::visit(
+      [&](const auto& weights) {
+        files.push_back({weights.path(), std::string(name), weights.file_bytes()});
+        for (const SafetensorsEntry& entry : weights.tensors()) {
+          tensors.push_back(
+              {entry.name, entry.dtype, entry.shape, file_idx, entry.offset, entry.bytes});
+        }
+      },
+      file);
   opened.push_back(std::move(file));
   return {};
 }
@@ -67,7 +88,8 @@ Status Checkpoint::State::OpenShards(const CheckpointEntry& entry) {
   const Result<std::string> text = ReadSmallFile(index_path, kMaxIndexBytes);
   if (text.code() == ErrorCode::kLimit) return Invalid(text.status().message());
   if (!text.ok()) return text.status();
-  const Result<CheckpointIndex> index = ParseCheckpointIndex(*text);
+  const Result<CheckpointIndex> index =
+      ParseCheckpointIndex(*text, entry.name.ends_with(".bin.index.json"));
   if (!index.ok()) return index.status().WithContext(index_path);
   std::string missing;
   for (const std::string_view shard : index->shards()) {
@@ -110,6 +132,8 @@ Status Checkpoint::State::CompareWithIndex(const CheckpointIndex& index) const {
 
 void Checkpoint::State::CheckTotalSize(const CheckpointIndex& index,
                                        const std::string& index_path) {
+  // Tensors of a pickle may share their bytes: then nothing can be said.
+  if (std::holds_alternative<TorchFile>(opened.front())) return;
   uint64_t bytes = 0;
   for (const SourceTensor& tensor : tensors) bytes += tensor.bytes;
   if (!index.total_size || *index.total_size == static_cast<double>(bytes)) return;
@@ -140,6 +164,9 @@ Checkpoint::~Checkpoint() = default;
 
 const std::vector<CheckpointFile>& Checkpoint::files() const { return state_->files; }
 const std::vector<SourceTensor>& Checkpoint::tensors() const { return state_->tensors; }
+std::string_view Checkpoint::format() const {
+  return std::holds_alternative<TorchFile>(state_->opened.front()) ? "pytorch" : "safetensors";
+}
 const std::string& Checkpoint::config_json() const { return state_->assets.config_json; }
 const std::vector<std::string>& Checkpoint::assets() const { return state_->asset_names; }
 const std::vector<std::string>& Checkpoint::warnings() const { return state_->warnings; }
@@ -164,19 +191,26 @@ Status Checkpoint::ReadAt(uint32_t file, uint64_t offset, std::span<std::byte> o
     return Status(ErrorCode::kInvalidArgument,
                   "the checkpoint has no file " + std::to_string(file));
   }
-  return state_->opened[file].ReadAt(offset, out);
+  return std::visit([&](const auto& weights) { return weights.ReadAt(offset, out); },
+                    state_->opened[file]);
 }
 
 void Checkpoint::Stream(bool drops_read) const {
-  for (const SafetensorsFile& file : state_->opened) file.Stream(drops_read);
+  for (const WeightFile& file : state_->opened) {
+    std::visit([&](const auto& weights) { weights.Stream(drops_read); }, file);
+  }
 }
 
 void Checkpoint::Release(uint32_t file, uint64_t offset) const {
-  if (file < state_->opened.size()) state_->opened[file].Release(offset);
+  if (file >= state_->opened.size()) return;
+  std::visit([&](const auto& weights) { weights.Release(offset); }, state_->opened[file]);
 }
 
 Status Checkpoint::CheckUnchanged() const {
-  for (const SafetensorsFile& file : state_->opened) OCTAVO_RETURN_IF_ERROR(file.CheckUnchanged());
+  for (const WeightFile& file : state_->opened) {
+    OCTAVO_RETURN_IF_ERROR(
+        std::visit([](const auto& weights) { return weights.CheckUnchanged(); }, file));
+  }
   for (const auto& [name, file] : state_->assets.files) {
     OCTAVO_RETURN_IF_ERROR(file.CheckUnchanged());
   }

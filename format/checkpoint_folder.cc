@@ -13,12 +13,15 @@
 #include "format/json_walk.h"
 #include "format/layout.h"
 #include "format/quote.h"
+#include "octavo/checkpoint.h"
 
 namespace octavo::format {
 namespace {
 
 constexpr std::string_view kSingleName = "model.safetensors";
 constexpr std::string_view kIndexName = "model.safetensors.index.json";
+constexpr std::string_view kTorchName = "pytorch_model.bin";
+constexpr std::string_view kTorchIndexName = "pytorch_model.bin.index.json";
 constexpr std::string_view kConfigName = "config.json";
 constexpr std::array<std::string_view, 15> kAssetNames = {"added_tokens.json",
                                                           "chat_template.jinja",
@@ -82,14 +85,12 @@ Status NoWeights(const std::string& folder) {
     if (IsPickle(name)) pickles.push_back(name);
     if (name.ends_with(".safetensors")) others.push_back(name);
   }
-  std::string what = folder + ": no weights; looked for " + std::string(kSingleName) + " and " +
-                     std::string(kIndexName);
+  std::string what = folder + ": no weights; looked for " + std::string(kSingleName) + ", " +
+                     std::string(kTorchName) + " and their indexes";
   if (!others.empty()) {
     what += "; to read one of its other safetensors files, name it: " + JoinSome(others);
   } else if (!pickles.empty()) {
-    what = folder + ": only pickled weights (" + JoinSome(pickles) +
-           "), which this version does not read; get the model as safetensors, or load it with "
-           "transformers and save it with save_pretrained(FOLDER, safe_serialization=True)";
+    what += "; to read one of its other files, name it: " + JoinSome(pickles);
   }
   return Status(ErrorCode::kNotFound, what);
 }
@@ -97,15 +98,20 @@ Status NoWeights(const std::string& folder) {
 Result<CheckpointEntry> LocateInFolder(std::string folder) {
   while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
   if (folder != "/") folder += '/';
-  const bool has_single = HasEntry(folder, kSingleName);
-  const bool has_index = HasEntry(folder, kIndexName);
-  if (!has_single && !has_index) return NoWeights(folder);
-  CheckpointEntry entry{
-      folder, std::string(has_single ? kSingleName : kIndexName), !has_single, {}};
-  if (has_single && has_index) {
-    entry.warnings.push_back(folder + ": " + std::string(kSingleName) + " is read, " +
-                             std::string(kIndexName) + " beside it is not");
+  // safetensors first: what a folder has besides is the same once more.
+  constexpr std::array kNames = {kSingleName, kIndexName, kTorchName, kTorchIndexName};
+  CheckpointEntry entry{folder, {}, false, {}};
+  for (const std::string_view name : kNames) {
+    if (!HasEntry(folder, name)) continue;
+    if (entry.name.empty()) {
+      entry.name = name;
+      entry.is_index = name == kIndexName || name == kTorchIndexName;
+    } else if (name == kIndexName || (name == kTorchIndexName && entry.name == kTorchName)) {
+      entry.warnings.push_back(folder + ": " + entry.name + " is read, " + std::string(name) +
+                               " beside it is not");
+    }
   }
+  if (entry.name.empty()) return NoWeights(folder);
   return entry;
 }
 
@@ -134,6 +140,15 @@ Result<std::string> ReadConfig(const InputFile& file) {
 }
 
 }  // namespace
+
+bool IsAssetName(std::string_view file_name) {
+  return std::ranges::find(kAssetNames, file_name) != kAssetNames.end();
+}
+
+bool IsModelFileName(std::string_view file_name) {
+  return file_name == kSingleName || file_name == kIndexName || IsAssetName(file_name) ||
+         (file_name.starts_with("model-") && LooksLikeShard(file_name));
+}
 
 Result<CheckpointEntry> LocateCheckpoint(const std::string& path) {
   struct stat info;

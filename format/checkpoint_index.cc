@@ -15,6 +15,7 @@ Status Invalid(std::string what) { return Status(ErrorCode::kInvalidFile, std::m
 
 class IndexWalker : public JsonWalker {
  public:
+  explicit IndexWalker(bool is_torch) : is_torch_(is_torch) {}
   CheckpointIndex Take() { return std::move(index_); }
   bool has_weight_map() const { return has_weight_map_; }
 
@@ -43,14 +44,15 @@ class IndexWalker : public JsonWalker {
     OCTAVO_RETURN_IF_ERROR(CheckTensorName(tensor));
     const Status status = CheckBaseName(shard);
     if (!status.ok()) return status.WithContext("tensor " + Quote(tensor));
-    if (!shard.ends_with(".safetensors")) {
-      return Invalid("tensor " + Quote(tensor) + ": " + Quote(shard) +
-                     " is not a safetensors file");
+    if (!shard.ends_with(is_torch_ ? ".bin" : ".safetensors")) {
+      return Invalid("tensor " + Quote(tensor) + ": " + Quote(shard) + " is not a " +
+                     (is_torch_ ? ".bin" : "safetensors") + " file");
     }
     index_.weight_map.emplace(tensor, std::move(shard));
     return {};
   }
 
+  const bool is_torch_;
   CheckpointIndex index_;
   bool has_weight_map_ = false;
 };
@@ -63,8 +65,8 @@ std::set<std::string_view> CheckpointIndex::shards() const {
   return names;
 }
 
-Result<CheckpointIndex> ParseCheckpointIndex(std::string_view json) {
-  IndexWalker walker;
+Result<CheckpointIndex> ParseCheckpointIndex(std::string_view json, bool is_torch) {
+  IndexWalker walker(is_torch);
   OCTAVO_RETURN_IF_ERROR(walker.Walk(json));
   if (!walker.has_weight_map()) return Invalid("it has no weight_map");
   CheckpointIndex index = walker.Take();

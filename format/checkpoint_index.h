@@ -22,6 +22,7 @@ struct CheckpointIndex {
 
 // Shard names are base names that end in ".safetensors". Errors: kInvalidFile, without the index's
 // own path.
-Result<CheckpointIndex> ParseCheckpointIndex(std::string_view json);
+// `is_torch`: its shards are torch.save's ".bin" files, else safetensors.
+Result<CheckpointIndex> ParseCheckpointIndex(std::string_view json, bool is_torch);
 
 }  // namespace octavo::format

@@ -141,6 +141,7 @@ void Write(JsonText& json, const SchemeDescriptor& scheme) {
   json.Pair("group_size", uint64_t{0});
   json.Pair("convention", Name(scheme.convention));
   json.Pair("dtype", std::string_view("F32"));
+  if (scheme.scales_source_dtype) json.Pair("source_dtype", DTypeName(*scheme.scales_source_dtype));
   json.Close('}');
   json.Pair("code_sum", scheme.code_sum);
   json.PairUnlessEmpty("zero_point", scheme.zero_point);

@@ -12,6 +12,9 @@
 namespace octavo::format {
 namespace {
 
+constexpr size_t kTensorTextBytes = 400;
+constexpr size_t kModuleTextBytes = 1200;  // with its tensors
+
 Status TooMany(std::string_view what) {
   return Status(ErrorCode::kInvalidFile,
                 "manifest: more than 4,194,304 " + std::string(what) + " (section 10)");
@@ -70,6 +73,8 @@ Status ConvertScheme(const ModuleJson& from, SchemeDescriptor* scheme) {
              .full_range = json.full_range,
              .scales = json.scales.tensor,
              .convention = *convention,
+             .scales_source_dtype =
+                 json.scales.source_dtype ? DTypeFromName(*json.scales.source_dtype) : std::nullopt,
              .code_sum = json.code_sum,
              .zero_point = json.zero_point.value_or("")};
   return {};
@@ -244,6 +249,9 @@ Result<Manifest> ParseManifest(std::string_view json, bool is_index) {
   }
   ManifestContext context;
   context.is_index = is_index;
+  // Fewer bytes than most take: lists do not grow in steps, with a copy and new pages for each.
+  context.manifest.tensors.reserve(json.size() / kTensorTextBytes);
+  context.manifest.modules.reserve(json.size() / kModuleTextBytes);
   const json::Options options = {
       .max_depth = kMaxDepth, .max_string_bytes = kMaxStringBytes, .name_rules = true};
   const json::Slot root = json::Slot::Object(&context, &kManifestTable);

@@ -80,6 +80,7 @@ constexpr json::Field kScalesFields[] = {
     Member<&ScalesJson::group_size>("group_size", kRequired),
     Member<&ScalesJson::convention>("convention", kRequired),
     Member<&ScalesJson::dtype>("dtype", kRequired),
+    Member<&ScalesJson::source_dtype>("source_dtype", kOptional),
 };
 constexpr json::Table kScales = {"scales", kScalesFields};
 

@@ -42,6 +42,7 @@ struct CodesJson {
 struct ScalesJson {
   std::string tensor, convention, dtype;
   uint64_t axis = 0, group_size = 0;
+  std::optional<std::string> source_dtype;
 };
 struct SchemeJson {
   std::string name, code_sum;

@@ -2,30 +2,14 @@
 #include <array>
 #include <initializer_list>
 
+#include "format/by_name.h"
 #include "format/layout.h"
 #include "format/manifest_rules.h"
-#include "format/name_map.h"
 #include "format/quote.h"
 
 namespace octavo::format {
 namespace {
 
-// The elements of a list by their names.
-template <typename T>
-class ByName {
- public:
-  explicit ByName(const std::vector<T>& list) : list_(list) { names_.Reserve(list.size()); }
-  // False where the name of the next element is there already.
-  bool Add(const T& element) { return names_.Add(element.name); }
-  const T* Find(std::string_view name) const {
-    const std::optional<size_t> number = names_.Find(name);
-    return number ? &list_[*number] : nullptr;
-  }
-
- private:
-  const std::vector<T>& list_;
-  NameMap names_;
-};
 using TensorMap = ByName<TensorEntry>;
 using ModuleMap = ByName<Module>;
 
@@ -165,25 +149,23 @@ Status CheckModule(const Module& module, const TensorMap& tensors, const ModuleM
   return {};
 }
 
-Status AddAll(std::string_view noun, const std::vector<TensorEntry>& entries, TensorMap* map) {
-  for (const TensorEntry& entry : entries) {
-    if (!map->Add(entry)) return Broken(noun, entry.name, "the name is there twice", "R15");
-  }
-  return {};
+template <typename T>
+Status CheckUnique(std::string_view noun, const ByName<T>& elements) {
+  const T* const twice = elements.FindTwice();
+  return twice == nullptr ? Status() : Broken(noun, twice->name, "the name is there twice", "R15");
 }
 
 }  // namespace
 
 Status CheckModules(const Manifest& manifest) {
-  TensorMap assets(manifest.assets);
-  OCTAVO_RETURN_IF_ERROR(AddAll("asset", manifest.assets, &assets));
-  TensorMap tensors(manifest.tensors);
-  OCTAVO_RETURN_IF_ERROR(AddAll("tensor", manifest.tensors, &tensors));
-  ModuleMap modules(manifest.modules);
+  const TensorMap tensors(manifest.tensors), assets(manifest.assets);
+  const ModuleMap modules(manifest.modules);
+  OCTAVO_RETURN_IF_ERROR(CheckUnique("asset", assets));
+  OCTAVO_RETURN_IF_ERROR(CheckUnique("tensor", tensors));
   for (const Module& module : manifest.modules) {
     OCTAVO_RETURN_IF_ERROR(CheckName("module", module.name));
-    if (!modules.Add(module)) return Fault(module, "the name is there twice", "R15");
   }
+  OCTAVO_RETURN_IF_ERROR(CheckUnique("module", modules));
   for (const Module& module : manifest.modules) {
     OCTAVO_RETURN_IF_ERROR(CheckModule(module, tensors, modules, manifest.quantization.method));
   }

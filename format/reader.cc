@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "format/name_map.h"
+#include "format/by_name.h"
 #include "format/opened_file.h"
 #include "format/payload.h"
 #include "format/quote.h"
@@ -14,10 +14,10 @@ struct Reader::State {
   OpenedFile main;
   std::vector<MappedFile> shards;  // of an index
   uint64_t total_bytes = 0;
-  NameMap tensors, assets, modules;  // numbers in the manifest's lists
+  ByName<TensorEntry> tensors{main.manifest.tensors}, assets{main.manifest.assets};
+  ByName<Module> modules{main.manifest.modules};
 
   Status OpenShards();
-  void IndexNames();
   // The file that holds the payload; empty for a shard that is not there.
   std::span<const std::byte> FileOf(const TensorEntry& entry) const {
     if (!main.is_index()) return main.bytes();
@@ -47,27 +47,12 @@ Status Reader::State::OpenShards() {
   return {};
 }
 
-void Reader::State::IndexNames() {
-  const Manifest& manifest = main.manifest;
-  tensors.Reserve(manifest.tensors.size());
-  modules.Reserve(manifest.modules.size());
-  for (const TensorEntry& tensor : manifest.tensors) tensors.Add(tensor.name);
-  for (const TensorEntry& asset : manifest.assets) assets.Add(asset.name);
-  for (const Module& module : manifest.modules) modules.Add(module.name);
-}
-
 namespace {
 
 // A finding in `path` or a shard beside it, as an error of Open.
 Status StatusOf(const Finding& finding, const std::string& path) {
   const std::string folder = FolderPrefix(path);
   return finding.status.WithContext(folder + finding.file + ": " + finding.subject);
-}
-
-template <typename T>
-const T* FindIn(const NameMap& names, const std::vector<T>& list, std::string_view name) {
-  const std::optional<size_t> number = names.Find(name);
-  return number ? &list[*number] : nullptr;
 }
 
 }  // namespace
@@ -77,7 +62,6 @@ Result<Reader> Reader::Open(const std::string& path, const ReaderOptions& option
   OCTAVO_ASSIGN_OR_RETURN(state->main, OpenFile(path));
   state->total_bytes = state->main.bytes().size();
   if (state->main.is_index()) OCTAVO_RETURN_IF_ERROR(state->OpenShards());
-  state->IndexNames();
   if (options.verify) {
     OCTAVO_ASSIGN_OR_RETURN(const std::vector<Finding> findings, Verify(path, options));
     if (!findings.empty()) return StatusOf(findings.front(), path);
@@ -97,13 +81,11 @@ uint64_t Reader::total_bytes() const { return state_->total_bytes; }
 std::string_view Reader::manifest_text() const { return state_->main.manifest_text(); }
 
 const TensorEntry* Reader::FindTensor(std::string_view name) const {
-  return FindIn(state_->tensors, manifest().tensors, name);
+  return state_->tensors.Find(name);
 }
-const Module* Reader::FindModule(std::string_view name) const {
-  return FindIn(state_->modules, manifest().modules, name);
-}
+const Module* Reader::FindModule(std::string_view name) const { return state_->modules.Find(name); }
 const TensorEntry* Reader::FindAsset(std::string_view name) const {
-  return FindIn(state_->assets, manifest().assets, name);
+  return state_->assets.Find(name);
 }
 
 std::span<const std::byte> Reader::Bytes(const TensorEntry& entry) const {

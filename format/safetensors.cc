@@ -23,8 +23,7 @@ std::string_view ForeignFormat(std::string_view start) {
     return "it is a git-LFS pointer, not the weights; fetch them with \"git lfs pull\"";
   }
   if (start.starts_with("PK\x03\x04"sv) || start.starts_with("\x80\x02"sv)) {
-    return "it holds pickled PyTorch weights, which this version does not read; save the model as "
-           "safetensors";
+    return "it holds pickled PyTorch weights; give it a name that ends in .bin or .pt";
   }
   if (start.starts_with("GGUF")) return "it is a GGUF file";
   if (start.starts_with("\x89"

@@ -81,6 +81,7 @@ Result<format::Manifest> DescribeConversion(const Conversion& conversion, Source
   manifest.converter = "octavo " OCTAVO_VERSION;
   OCTAVO_ASSIGN_OR_RETURN(const ModelConfig config,
                           ParseModelConfig(conversion.source.config_json()));
+  manifest.source.format = conversion.source.format();
   manifest.source.model_type = config.model_type;
   manifest.source.architecture = config.architecture;
   manifest.source.known_architecture = conversion.policy.architecture != nullptr;
@@ -146,8 +147,8 @@ Status KeptForResuming(const Status& status) {
 
 Result<Conversion> Prepare(const Checkpoint& source, const ConvertOptions& options) {
   Conversion conversion{options, source, {}, {}, {}, source.warnings(), {}, false};
-  OCTAVO_ASSIGN_OR_RETURN(conversion.quantization, ResolveQuantization(options));
   OCTAVO_ASSIGN_OR_RETURN(conversion.policy, DecidePolicy(source, options));
+  OCTAVO_ASSIGN_OR_RETURN(conversion.quantization, ResolveFor(conversion.policy, options));
   conversion.warnings.insert(conversion.warnings.end(), conversion.policy.warnings.begin(),
                              conversion.policy.warnings.end());
   OCTAVO_ASSIGN_OR_RETURN(

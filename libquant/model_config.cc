@@ -79,6 +79,12 @@ Result<ModelConfig> ParseModelConfig(std::string_view config_json) {
   if (const auto it = parsed.find("quantization_config"); it != parsed.end() && !it->is_null()) {
     if (!it->is_object()) return WrongType("quantization_config", "an object");
     if (!it->empty()) config.quant_method = QuantMethod(*it);
+    const auto threshold = it->find("llm_int8_threshold");
+    if (threshold != it->end() && threshold->is_number()) {
+      config.llm_int8_threshold = threshold->get<float>();
+    }
+    const auto transforms = it->find("transform_config");
+    config.has_transforms = transforms != it->end() && !transforms->empty();
   }
   return config;
 }

@@ -23,14 +23,15 @@ uint64_t ChunkRows(uint64_t row_bytes) {
 
 format::SchemeDescriptor MakeScheme(const Decision& decision,
                                     const format::Quantization& quantization, CodeLayout layout) {
-  const bool is_zeropoint = IsZeropoint(quantization.method);
+  const bool is_zeropoint = IsZeropoint(quantization.method) && !decision.is_taken_over;
+  const bool is_step = is_zeropoint || (decision.is_taken_over &&
+                                        decision.convention == format::ScaleConvention::kStep);
   format::SchemeDescriptor scheme;
   scheme.codes = decision.weight;
   scheme.layout = decision.kind == ModuleKind::kExperts ? CodeLayout::kPlain : layout;
   scheme.full_range = is_zeropoint;
-  scheme.scales = decision.weight + (is_zeropoint ? "_step" : "_absmax");
-  scheme.convention =
-      is_zeropoint ? format::ScaleConvention::kStep : format::ScaleConvention::kAbsmax;
+  scheme.scales = decision.weight + (is_step ? "_step" : "_absmax");
+  scheme.convention = is_step ? format::ScaleConvention::kStep : format::ScaleConvention::kAbsmax;
   scheme.code_sum = decision.weight + "_code_sum";
   if (is_zeropoint) scheme.zero_point = decision.weight + "_zero_point";
   return scheme;
@@ -47,15 +48,32 @@ Status Differs(const Module& module, const std::string& what) {
   return Status(ErrorCode::kInvalidArgument, "module \"" + module.name + "\": " + what);
 }
 
-Status SetWeight(const Module& module, const SourceTensor& tensor, WeightInfo* weight) {
-  if (!IsQuantizable(tensor.dtype) || tensor.shape != WeightShape(module)) {
+// The numbers of a weight, with the scales that the source has beside it.
+Status SetForm(const Checkpoint& source, const SourceTensor& tensor, WeightInfo* weight) {
+  OCTAVO_ASSIGN_OR_RETURN(weight->scales, FindScales(tensor, [&source](std::string_view name) {
+                            return source.Find(name);
+                          }));
+  weight->tensor = &tensor;
+  weight->type = weight->scales.form == WeightForm::kFloat ? ToElementType(tensor.dtype)
+                                                           : kernels::ElementType::kFloat32;
+  return {};
+}
+
+Status SetWeight(const Module& module, const Checkpoint& source, const SourceTensor& tensor,
+                 WeightInfo* weight) {
+  const bool is_code = tensor.dtype == DType::kI8 || tensor.dtype == DType::kF8E4M3;
+  if (!(IsQuantizable(tensor.dtype) || is_code) || tensor.shape != WeightShape(module)) {
     return Differs(module, "the source's \"" + tensor.name + "\" is " +
                                std::string(DTypeName(tensor.dtype)) + " " +
                                tensor.shape.ToString() + ", not a weight of " +
                                WeightShape(module).ToString());
   }
-  weight->tensor = &tensor;
-  weight->type = ToElementType(tensor.dtype);
+  OCTAVO_RETURN_IF_ERROR(SetForm(source, tensor, weight));
+  const bool is_taken_over = weight->scales.form == WeightForm::kCodes;
+  if (is_taken_over && weight->scales.convention != module.scheme->convention) {
+    return Differs(module, "the source's scales \"" + weight->scales.tensor->name +
+                               "\" are of another convention");
+  }
   weight->in_features = module.in_features;
   weight->out_features = module.out_features;
   weight->experts = module.kind == ModuleKind::kExperts ? module.experts : 1;
@@ -93,6 +111,11 @@ Module MakeModule(const Decision& decision, const Checkpoint& source,
     return module;
   }
   module.scheme = MakeScheme(decision, quantization, layout);
+  if (decision.is_taken_over) {
+    const FindTensor find = [&source](std::string_view name) { return source.Find(name); };
+    const Result<WeightScales> scales = FindScales(*source.Find(decision.weight), find);
+    module.scheme->scales_source_dtype = scales->tensor->dtype;  // the policy has checked them
+  }
   if (has_kept) {
     module.kept_index = decision.weight + "_kept_index";
     module.kept_weight = decision.weight + "_kept";
@@ -118,8 +141,13 @@ Result<ModuleJob> MakeJob(const Module& module, const Checkpoint& source) {
   if (module.quantized) {
     const SourceTensor* tensor = source.Find(module.source_tensor);
     if (tensor == nullptr) return Differs(module, "it names no tensor of the source");
-    OCTAVO_RETURN_IF_ERROR(SetWeight(module, *tensor, &job.weight));
+    OCTAVO_RETURN_IF_ERROR(SetWeight(module, source, *tensor, &job.weight));
     OCTAVO_RETURN_IF_ERROR(CheckLayout(module));
+  } else if (const SourceTensor* tensor = source.Find(module.source_tensor);
+             tensor != nullptr && tensor->dtype == DType::kF8E4M3 && module.tied_to.empty()) {
+    OCTAVO_RETURN_IF_ERROR(SetForm(source, *tensor, &job.widened));
+    job.widened.out_features = tensor->shape[0];
+    job.widened.in_features = tensor->shape[1];
   }
   return job;
 }
@@ -160,13 +188,14 @@ TensorSpec CodesSpec(const Module& module) {
   return spec;
 }
 
-TensorSpec CopySpec(const SourceTensor& tensor) {
+TensorSpec CopySpec(const ModuleJob& job, const SourceTensor& tensor) {
   TensorSpec spec{.name = tensor.name,
                   .dtype = tensor.dtype,
                   .shape = tensor.shape,
                   .matrix_rows = 0,
                   .chunk_rows = 0};
-  spec.chunk_rows = ChunkRows(tensor.shape.row_elements() * DTypeBytes(tensor.dtype));
+  if (&tensor == job.widened.tensor) spec.dtype = DType::kBF16;
+  spec.chunk_rows = ChunkRows(tensor.shape.row_elements() * DTypeBytes(spec.dtype));
   return spec;
 }
 
@@ -188,7 +217,8 @@ std::vector<TensorSpec> SmallSpecs(const ModuleJob& job, DType kept_type) {
 uint64_t JobBytes(const ModuleJob& job) {
   uint64_t bytes = 0;
   for (const SourceTensor* tensor : job.tensors) {
-    bytes += tensor == job.weight.tensor ? CodesSpec(job.module).bytes() : tensor->bytes;
+    bytes += tensor == job.weight.tensor ? CodesSpec(job.module).bytes()
+                                         : CopySpec(job, *tensor).bytes();
   }
   if (job.is_quantized()) {
     for (const TensorSpec& spec : SmallSpecs(job)) bytes += spec.bytes();

@@ -30,6 +30,8 @@ struct ModuleJob {
   std::vector<const format::SourceTensor*> tensors;  // stored ones, in the source's order
   WeightInfo weight;                                 // of a quantized module; else tensor is null
   std::vector<int32_t> kept_index;
+  // A weight that is fp8 in the source and not quantized is stored as BF16.
+  WeightInfo widened;               // tensor: null, or that weight
   std::vector<MatrixRange> ranges;  // one for each expert, where the method needs them
 
   // In the manifest: jobs of tied modules stand behind those of what they are tied to.
@@ -60,7 +62,7 @@ Status CheckLayout(const format::Module& module);
 // layout.
 uint64_t CodeChunkRows(const format::Module& module);
 TensorSpec CodesSpec(const format::Module& module);
-TensorSpec CopySpec(const format::SourceTensor& tensor);
+TensorSpec CopySpec(const ModuleJob& job, const format::SourceTensor& tensor);
 // scales, code_sum, and where they exist zero_point, kept_index and kept_weight, in the order of
 // the file. `kept_type` of an fp32 source is known only once the values are.
 std::vector<TensorSpec> SmallSpecs(const ModuleJob& job, DType kept_type = DType::kF16);

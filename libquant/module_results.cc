@@ -54,6 +54,7 @@ void ModuleResults::Add(const ModuleJob& job, const RowResults& rows) {
   code_sum_.insert(code_sum_.end(), rows.code_sum.begin(), rows.code_sum.end());
   zero_point_.insert(zero_point_.end(), rows.zero_point.begin(), rows.zero_point.end());
   for (const ErrorSums& row : rows.error) error_.Add(row);
+  full_range_ = full_range_ || rows.full_range;
 }
 
 void ModuleResults::Put(format::ByteWriter* out) const {
@@ -62,6 +63,7 @@ void ModuleResults::Put(format::ByteWriter* out) const {
   out->PutVector(zero_point_);
   out->PutVector(kept_);
   out->Put(error_);
+  out->Put(full_range_);
 }
 
 void ModuleResults::Get(format::ByteReader* in) {
@@ -70,6 +72,7 @@ void ModuleResults::Get(format::ByteReader* in) {
   zero_point_ = in->GetVector<int32_t>();
   kept_ = in->GetVector<std::byte>();
   error_ = in->Get<ErrorSums>();
+  full_range_ = in->Get<bool>();
 }
 
 Status ModuleResults::Store(ModuleJob* job, OutputSink* sink) {
@@ -77,7 +80,9 @@ Status ModuleResults::Store(ModuleJob* job, OutputSink* sink) {
   const auto [low, high] = std::ranges::minmax_element(scale_);
   job->module.error =
       Summarize(error_, is_step, job->weight.num_rows() * job->weight.in_features, *low, *high);
-  DType kept_type = job->weight.tensor->dtype;
+  if (full_range_) job->module.scheme->full_range = true;
+  DType kept_type =
+      job->weight.type == kernels::ElementType::kFloat32 ? DType::kF32 : job->weight.tensor->dtype;
   if (!job->kept_index.empty() && kept_type == DType::kF32) {
     const std::vector<uint16_t> narrow = NarrowKept(kept_, &kept_type);
     const std::span<const std::byte> bytes = BytesOf(narrow);
@@ -86,7 +91,9 @@ Status ModuleResults::Store(ModuleJob* job, OutputSink* sink) {
   const std::vector<TensorSpec> specs = SmallSpecs(*job, kept_type);
   OCTAVO_RETURN_IF_ERROR(sink->PutTensor(specs[0], BytesOf(scale_)));
   OCTAVO_RETURN_IF_ERROR(sink->PutTensor(specs[1], BytesOf(code_sum_)));
-  if (is_step) OCTAVO_RETURN_IF_ERROR(sink->PutTensor(specs[2], BytesOf(zero_point_)));
+  if (!job->module.scheme->zero_point.empty()) {
+    OCTAVO_RETURN_IF_ERROR(sink->PutTensor(specs[2], BytesOf(zero_point_)));
+  }
   return job->kept_index.empty() ? Status() : StoreKept(*job, specs, sink);
 }
 

@@ -33,6 +33,7 @@ class ModuleResults {
   std::vector<int32_t> zero_point_;
   std::vector<std::byte> kept_;  // [kept][out_features], elements of the source's type
   ErrorSums error_;
+  bool full_range_ = false;  // a code that was taken over is -128
 };
 
 }  // namespace octavo::quant

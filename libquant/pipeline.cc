@@ -89,7 +89,9 @@ class Pipeline : public ItemStages {
     out->Put<uint64_t>(first_unsaved_job_);
     out->Put<uint64_t>(item.job + 1);
     for (; first_unsaved_job_ <= item.job; ++first_unsaved_job_) {
-      out->Put(jobs_[first_unsaved_job_].module.error);
+      const format::Module& module = jobs_[first_unsaved_job_].module;
+      out->Put(module.error);
+      out->Put(module.scheme && module.scheme->full_range);
     }
     first_unsaved_job_ = item.job;  // more of it may follow
     results_.Put(out);
@@ -99,7 +101,10 @@ class Pipeline : public ItemStages {
     const auto begin = in->Get<uint64_t>();
     first_unsaved_job_ = std::min<uint64_t>(in->Get<uint64_t>(), jobs_.size());
     for (size_t job = begin; job < first_unsaved_job_; ++job) {
-      jobs_[job].module.error = in->Get<std::optional<format::ModuleError>>();
+      format::Module& module = jobs_[job].module;
+      module.error = in->Get<std::optional<format::ModuleError>>();
+      const bool full_range = in->Get<bool>();
+      if (module.scheme) module.scheme->full_range = full_range;
     }
     if (first_unsaved_job_ > 0) --first_unsaved_job_;
     results_.Get(in);
@@ -114,6 +119,7 @@ class Pipeline : public ItemStages {
 
   Status ComputeCopy(const WorkItem& item, Worker* worker) {
     const SourceTensor& tensor = *jobs_[item.job].tensors[item.tensor];
+    if (&tensor == jobs_[item.job].widened.tensor) return ComputeWidened(item, worker);
     const uint64_t row_bytes = tensor.shape.row_elements() * DTypeBytes(tensor.dtype);
     worker->read = {nullptr, true, tensor.offset + item.first_row * row_bytes};
     worker->buffers.source.resize(item.num_rows * row_bytes);
@@ -122,13 +128,44 @@ class Pipeline : public ItemStages {
     worker->chunk.raw = worker->buffers.source;
     worker->chunk.first_row = item.first_row;
     worker->chunk.num_rows = item.num_rows;
-    return sink_->Prepare(CopySpec(tensor), &worker->chunk);
+    return sink_->Prepare(CopySpec(jobs_[item.job], tensor), &worker->chunk);
+  }
+
+  // fp8 that is not quantized.
+  Status ComputeWidened(const WorkItem& item, Worker* worker) {
+    const WeightInfo& weight = jobs_[item.job].widened;
+    OCTAVO_ASSIGN_OR_RETURN(worker->read, ReadWeightRows(source_, weight, item.first_row,
+                                                         item.num_rows, &worker->buffers));
+    if (!RoundToBFloat16(worker->read.data, item.num_rows * weight.in_features, &worker->buffers)) {
+      return RefuseWeight(source_, *weight.tensor, options_.via_fp16);
+    }
+    worker->chunk.raw = std::as_bytes(std::span(worker->buffers.half));
+    worker->chunk.first_row = item.first_row;
+    worker->chunk.num_rows = item.num_rows;
+    return sink_->Prepare(CopySpec(jobs_[item.job], *weight.tensor), &worker->chunk);
+  }
+
+  // int8 rows as they are, with their scales.
+  Status TakeCodes(const ModuleJob& job, const WorkItem& item, Worker* worker) {
+    OCTAVO_ASSIGN_OR_RETURN(worker->rows.scale, ReadRowScales(source_, job.weight, item.first_row,
+                                                              item.num_rows, &worker->buffers));
+    const std::optional<uint64_t> bad = MeasureCodes(worker->read.data, job.weight.in_features,
+                                                     job.module.scheme->convention, &worker->rows);
+    if (bad) {
+      return Status(ErrorCode::kRefused, source_.files()[job.weight.tensor->file].path +
+                                             ": tensor \"" + job.weight.tensor->name + "\": row " +
+                                             std::to_string(item.first_row + *bad) +
+                                             " has codes, but its scale is 0");
+    }
+    LayOut(job, item, worker);
+    return {};
   }
 
   Status ComputeCodes(const ModuleJob& job, const WorkItem& item, Worker* worker) {
     const WeightInfo& weight = job.weight;
     OCTAVO_ASSIGN_OR_RETURN(worker->read, ReadWeightRows(source_, weight, item.first_row,
                                                          item.num_rows, &worker->buffers));
+    if (weight.scales.form == WeightForm::kCodes) return TakeCodes(job, item, worker);
     RowTask task{.source = worker->read.data,
                  .source_type = weight.type,
                  .weights = worker->read.data,
@@ -177,7 +214,7 @@ class Pipeline : public ItemStages {
       OCTAVO_RETURN_IF_ERROR(sink_->BeginModule(*job.bundle_bytes));
     }
     if (item.tensor == 0 && job.is_quantized()) results_.Begin(job);
-    return sink_->BeginTensor(IsWeight(item) ? CodesSpec(job.module) : CopySpec(tensor));
+    return sink_->BeginTensor(IsWeight(item) ? CodesSpec(job.module) : CopySpec(job, tensor));
   }
 
   const Checkpoint& source_;

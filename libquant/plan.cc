@@ -61,7 +61,7 @@ uint64_t EstimateChunks(const TensorSpec& spec) {
 std::vector<TensorSpec> AllSpecs(const ModuleJob& job) {
   std::vector<TensorSpec> specs;
   for (const SourceTensor* tensor : job.tensors) {
-    specs.push_back(tensor == job.weight.tensor ? CodesSpec(job.module) : CopySpec(*tensor));
+    specs.push_back(tensor == job.weight.tensor ? CodesSpec(job.module) : CopySpec(job, *tensor));
   }
   if (job.is_quantized()) {
     for (TensorSpec& spec : SmallSpecs(job)) specs.push_back(std::move(spec));
@@ -109,6 +109,23 @@ Status ConfirmTies(const Checkpoint& source, Policy* policy) {
   return {};
 }
 
+// bitsandbytes before 0.45 had layouts for certain GPUs, which only these tensors tell.
+Status CheckWeightFormats(const Checkpoint& source) {
+  for (const SourceTensor& tensor : source.tensors()) {
+    if (!tensor.name.ends_with(".weight_format")) continue;
+    std::byte format{0};
+    if (tensor.bytes == 1) {
+      OCTAVO_RETURN_IF_ERROR(source.ReadAt(tensor.file, tensor.offset, {&format, 1}));
+    }
+    if (tensor.bytes == 1 && format == std::byte{0}) continue;
+    return Status(ErrorCode::kRefused,
+                  source.files()[tensor.file].path + ": tensor \"" + tensor.name +
+                      "\": the codes are not in rows, but in the order of an old GPU; load and "
+                      "save the model with bitsandbytes 0.44 first");
+  }
+  return {};
+}
+
 void AddJobs(const std::vector<ModuleJob>& jobs, Plan* plan) {
   plan->module_bytes.resize(jobs.size());
   plan->bytes_quantized_source = QuantizedBytes(jobs);
@@ -129,7 +146,23 @@ Result<Policy> DecidePolicy(const Checkpoint& source, const ConvertOptions& opti
   OCTAVO_ASSIGN_OR_RETURN(const ModelConfig config, ParseModelConfig(source.config_json()));
   OCTAVO_ASSIGN_OR_RETURN(Policy policy, DecideModules(source.tensors(), config, options.policy));
   OCTAVO_RETURN_IF_ERROR(ConfirmTies(source, &policy));
+  OCTAVO_RETURN_IF_ERROR(CheckWeightFormats(source));
   return policy;
+}
+
+Result<format::Quantization> ResolveFor(const Policy& policy, const ConvertOptions& options) {
+  if (std::ranges::none_of(policy.decisions, &Decision::is_taken_over)) {
+    return ResolveQuantization(options);
+  }
+  const format::Method method = options.method.value_or(format::Method::kVectorWise);
+  if (!options.keep_columns.empty() || method != format::Method::kVectorWise) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "the source is int8 already, its codes are taken over: there can be no kept "
+                  "columns, and no method but vector-wise");
+  }
+  ConvertOptions with_threshold = options;
+  if (!options.threshold) with_threshold.threshold = policy.config.llm_int8_threshold;
+  return ResolveQuantization(with_threshold);
 }
 
 Result<std::vector<ModuleJob>> MakeJobs(const Checkpoint& source, const Policy& policy,
@@ -197,8 +230,8 @@ Result<uint64_t> EstimateFileBytes(const Checkpoint& source, const std::vector<M
 
 Result<Plan> PlanConversion(const Checkpoint& source, const ConvertOptions& options) {
   Plan plan;
-  OCTAVO_ASSIGN_OR_RETURN(plan.quantization, ResolveQuantization(options));
   OCTAVO_ASSIGN_OR_RETURN(plan.policy, DecidePolicy(source, options));
+  OCTAVO_ASSIGN_OR_RETURN(plan.quantization, ResolveFor(plan.policy, options));
   plan.warnings = source.warnings();
   plan.warnings.insert(plan.warnings.end(), plan.policy.warnings.begin(),
                        plan.policy.warnings.end());

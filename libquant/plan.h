@@ -11,6 +11,11 @@ namespace octavo::quant {
 // The policy for a source, heads that are stored although tied compared with their embedding.
 Result<Policy> DecidePolicy(const format::Checkpoint& source, const ConvertOptions& options);
 
+// The values that options resolve to for this source: an int8 one of bitsandbytes brings its own
+// threshold. Errors: kInvalidArgument (also: kept columns, or another method, for codes that are
+// taken over).
+Result<format::Quantization> ResolveFor(const Policy& policy, const ConvertOptions& options);
+
 // The jobs of a policy in the order of the file, kept columns chosen.
 Result<std::vector<ModuleJob>> MakeJobs(const format::Checkpoint& source, const Policy& policy,
                                         const format::Quantization& quantization,

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <string>
+#include <unordered_map>
 
 #include "libquant/name_rules.h"
-#include "libquant/quantized_source.h"
 #include "libquant/skip_patterns.h"
+#include "libquant/source_form.h"
 #include "libquant/source_modules.h"
 #include "libquant/tied_head.h"
 #include "octavo/kernels.h"
@@ -86,7 +87,8 @@ Verdict JudgeMatrix(const std::string& module, const ArchitectureFacts* facts, c
   return {ModuleKind::kLinear, Action::kQuantize, "linear, by the general rules"};
 }
 
-Verdict Judge(const SourceModule& group, const ArchitectureFacts* facts, bool only_skip) {
+Verdict Judge(const SourceModule& group, const ArchitectureFacts* facts, WeightForm form,
+              bool only_skip) {
   const NameRule* rule = FindGeneralRule(group.module);
   const SourceTensor* weight = group.weight;
   if (weight == nullptr || weight->shape.rank() < 2) return JudgeSmall(group, rule);
@@ -102,7 +104,8 @@ Verdict Judge(const SourceModule& group, const ArchitectureFacts* facts, bool on
     return Keep(ModuleKind::kOther, "three-dimensional weight of unknown meaning");
   }
   Verdict verdict = JudgeMatrix(group.module, facts, rule, only_skip);
-  if (verdict.action == Action::kQuantize && !IsQuantizable(weight->dtype)) {
+  if (verdict.action == Action::kQuantize && form == WeightForm::kFloat &&
+      !IsQuantizable(weight->dtype)) {
     verdict.action = Action::kKeep;
     verdict.reason =
         "its type " + std::string(DTypeName(weight->dtype)) + " is not F16, BF16 or F32";
@@ -163,12 +166,13 @@ void KeepAsTransposed(Decision* decision) {
   decision->reason = std::string(kTransposedReason);
 }
 
-void AssignTensors(const SourceModule& group, bool is_known_type, Decision* decision,
-                   std::vector<std::string>* warnings) {
+void AssignTensors(const SourceModule& group, bool is_known_type, const FindTensor& find,
+                   Decision* decision, std::vector<std::string>* warnings) {
   const std::string bias_name = group.module + (group.is_experts ? "_bias" : ".bias");
   const bool is_linear = decision->out_features > 0;
   if (group.weight != nullptr) decision->weight = group.weight->name;
   for (const SourceTensor* tensor : group.others) {
+    if (IsCompanion(*tensor, find)) continue;
     const bool is_bias = tensor->name == bias_name && group.weight != nullptr;
     const bool is_wanted = decision->action == Action::kQuantize;
     if (is_bias && is_wanted && !is_known_type && !BiasFits(*tensor, *decision) &&
@@ -198,18 +202,33 @@ void KeepEmpty(Decision* decision) {
   decision->reason = "it has no elements";
 }
 
-Decision Decide(const SourceModule& group, const ArchitectureFacts* facts,
+// A weight that is int8 in the source stays it, whatever the module is.
+Verdict JudgeCodes(const SourceModule& group, const ArchitectureFacts* facts) {
+  const bool is_head = facts != nullptr && FindEnding(facts->heads, group.module) != nullptr;
+  return {is_head ? ModuleKind::kHead : ModuleKind::kLinear, Action::kQuantize,
+          "int8 in the source: codes and scales are taken over"};
+}
+
+Decision Decide(const SourceModule& group, const ArchitectureFacts* facts, const FindTensor& find,
                 const PolicyOptions& options, std::vector<std::string>* warnings) {
-  Verdict verdict = Judge(group, facts, options.only_skip);
+  WeightScales scales;  // those that there are were checked
+  if (group.weight != nullptr) scales = FindScales(*group.weight, find).value();
+  const bool is_taken_over = scales.form == WeightForm::kCodes;
+  Verdict verdict = is_taken_over ? JudgeCodes(group, facts)
+                                  : Judge(group, facts, scales.form, options.only_skip);
   Decision decision;
+  decision.is_taken_over = is_taken_over;
+  decision.convention = scales.convention;
   decision.module = group.module;
   decision.kind = verdict.kind;
   decision.action = verdict.action;
   decision.reason = std::move(verdict.reason);
-  if (group.weight != nullptr) SetFeatures(*group.weight, facts, &decision);
+  // Linears of other programs' int8 and fp8 are [out_features, in_features], Conv1D too.
+  if (group.weight != nullptr)
+    SetFeatures(*group.weight, scales.form == WeightForm::kFloat ? facts : nullptr, &decision);
   KeepEmpty(&decision);
   LimitFeatures(&decision);
-  AssignTensors(group, facts != nullptr, &decision, warnings);
+  AssignTensors(group, facts != nullptr, find, &decision, warnings);
   return decision;
 }
 
@@ -236,6 +255,27 @@ void KeepDoubtfulOrientations(Policy* policy) {
       "architectures");
 }
 
+// Who made the int8 source chose what to leave in 16 bit.
+void KeepFloats(Policy* policy) {
+  for (Decision& decision : policy->decisions) {
+    if (decision.is_taken_over || decision.action != Action::kQuantize) continue;
+    decision.action = Action::kKeep;
+    decision.reason = "not int8 in the source, of which other weights are";
+  }
+}
+
+// Their exact weights are not known any more.
+Status CheckNoneIsGivenUp(const Policy& policy) {
+  for (const Decision& decision : policy.decisions) {
+    if (!decision.is_taken_over || decision.action == Action::kQuantize) continue;
+    return Status(ErrorCode::kInvalidArgument,
+                  "module \"" + decision.module +
+                      "\" cannot stay in 16 bit: it is int8 in the source (" + decision.reason +
+                      ")");
+  }
+  return {};
+}
+
 void WarnOfUnknownType(const ModelConfig& config, Policy* policy) {
   if (policy->architecture != nullptr) return;
   policy->warnings.push_back(
@@ -252,17 +292,26 @@ Result<Policy> DecideModules(std::span<const SourceTensor> tensors, const ModelC
   for (const std::string& pattern : options.skip_modules) {
     OCTAVO_RETURN_IF_ERROR(CheckPattern(pattern));
   }
-  OCTAVO_RETURN_IF_ERROR(RefuseQuantizedSource(tensors, config));
+  std::unordered_map<std::string_view, const SourceTensor*> by_name;
+  by_name.reserve(tensors.size());
+  for (const SourceTensor& tensor : tensors) by_name.emplace(tensor.name, &tensor);
+  const FindTensor find = [&by_name](std::string_view name) {
+    const auto it = by_name.find(name);
+    return it == by_name.end() ? nullptr : it->second;
+  };
+  OCTAVO_RETURN_IF_ERROR(CheckQuantizedSource(tensors, config, find));
   Policy policy;
   policy.config = config;
   policy.architecture = FindArchitecture(config.model_type);
   WarnOfUnknownType(config, &policy);
   for (const SourceModule& group : GroupByModule(tensors)) {
-    policy.decisions.push_back(Decide(group, policy.architecture, options, &policy.warnings));
+    policy.decisions.push_back(Decide(group, policy.architecture, find, options, &policy.warnings));
   }
+  if (std::ranges::any_of(policy.decisions, &Decision::is_taken_over)) KeepFloats(&policy);
   KeepDoubtfulOrientations(&policy);
   TieHead(tensors, config, &policy);
   ApplySkipPatterns(options.skip_modules, &policy);
+  OCTAVO_RETURN_IF_ERROR(CheckNoneIsGivenUp(policy));
   if (std::ranges::none_of(policy.decisions,
                            [](const Decision& d) { return d.action == Action::kQuantize; })) {
     policy.warnings.push_back("no module is quantized");

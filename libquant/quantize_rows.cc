@@ -70,6 +70,7 @@ bool IsZeropoint(Method method) {
 
 bool QuantizeRows(const CpuKernels& kernels, const RowTask& task, RowResults* results) {
   const bool is_zeropoint = IsZeropoint(task.method);
+  results->full_range = false;
   const size_t row_bytes = task.in_features * ElementBytes(task.type);
   const size_t source_row_bytes = task.in_features * ElementBytes(task.source_type);
   results->codes.resize(task.num_rows * task.in_features);
@@ -98,6 +99,36 @@ bool QuantizeRows(const CpuKernels& kernels, const RowTask& task, RowResults* re
     if (!task.kept_index.empty()) TakeKept(task, source_row, row_idx, results);
   }
   return true;
+}
+
+std::optional<uint64_t> MeasureCodes(const std::byte* codes, uint64_t in_features,
+                                     format::ScaleConvention convention, RowResults* results) {
+  const uint64_t num_rows = results->scale.size();
+  results->codes.resize(num_rows * in_features);
+  if (!results->codes.empty()) {
+    std::memcpy(results->codes.data(), codes, results->codes.size());
+  }
+  results->code_sum.assign(num_rows, 0);
+  results->zero_point.clear();
+  results->error.assign(num_rows, ErrorSums());
+  results->kept.clear();
+  results->full_range = false;
+  for (uint64_t row = 0; row < num_rows; ++row) {
+    const int8_t* row_codes = results->codes.data() + row * in_features;
+    int32_t sum = 0, num_low = 0, num_ends = 0, used = 0;
+    for (uint64_t k = 0; k < in_features; ++k) {
+      sum += row_codes[k];
+      num_low += row_codes[k] == -128;
+      num_ends += row_codes[k] >= 127 || row_codes[k] <= -127;
+      used |= row_codes[k];
+    }
+    const bool is_absmax = convention == format::ScaleConvention::kAbsmax;
+    if (is_absmax && results->scale[row] == 0 && used != 0) return row;
+    results->code_sum[row] = sum;
+    results->error[row].saturated = static_cast<uint64_t>(num_ends);
+    results->full_range = results->full_range || num_low > 0;
+  }
+  return std::nullopt;
 }
 
 }  // namespace octavo::quant

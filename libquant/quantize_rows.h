@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -44,9 +45,16 @@ struct RowResults {
   std::vector<int32_t> zero_point;  // [rows], zeropoint methods only
   std::vector<ErrorSums> error;     // [rows]
   std::vector<std::byte> kept;      // [rows][kept], elements of the source's type
+  bool full_range = false;          // a code that was taken over is -128
 };
 
 // Fills *results; false if a weight is not finite. Thread-safe.
 bool QuantizeRows(const kernels::CpuKernels& kernels, const RowTask& task, RowResults* results);
+
+// Fills *results for rows of codes that are taken over: [results->scale.size()][in_features], with
+// their scales in place. The first row with a code other than 0 under a scale that says there is
+// none; nothing: all is well. Thread-safe.
+std::optional<uint64_t> MeasureCodes(const std::byte* codes, uint64_t in_features,
+                                     format::ScaleConvention convention, RowResults* results);
 
 }  // namespace octavo::quant

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <new>
 
+#include "libquant/code_rows.h"
 #include "libquant/ordered_run.h"
 #include "libquant/output_path.h"
 #include "libquant/progress_meter.h"
@@ -110,48 +111,29 @@ class Repacker : public ItemStages {
  private:
   // One thread's memory, reused from item to item.
   struct Worker {
-    std::vector<std::byte> read, turned, raw, compressed;
+    CodeBuffers codes;
+    std::vector<std::byte> raw, compressed;
     format::EncodedChunk chunk;
     Writer::Place place;
   };
 
-  Status Read(const TensorEntry& entry, uint64_t first_row, uint64_t num_rows,
-              std::vector<std::byte>* bytes) const {
-    bytes->resize(num_rows * entry.shape.row_elements() * DTypeBytes(entry.dtype));
-    return reader_.ReadRows(entry, first_row, num_rows, *bytes);
-  }
-
   Status Copy(const RepackTensor& tensor, const Item& item, Worker* worker) const {
-    return Read(*tensor.entry, item.first_row, item.num_rows, &worker->raw);
+    return ReadStoredRows(reader_, *tensor.entry, item.first_row, item.num_rows, &worker->raw);
   }
 
   // Whole groups of 16 output features but for the last.
   Status Pack(const RepackTensor& tensor, const Item& item, Worker* worker) const {
-    OCTAVO_RETURN_IF_ERROR(Read(*tensor.entry, item.first_row, item.num_rows, &worker->read));
+    OCTAVO_RETURN_IF_ERROR(
+        ReadStoredRows(reader_, *tensor.entry, item.first_row, item.num_rows, &worker->codes.read));
     worker->raw.resize(LayoutBytes(kPacked, item.num_rows, tensor.in_features));
-    PackCodes(kPacked, reinterpret_cast<const int8_t*>(worker->read.data()), item.num_rows,
+    PackCodes(kPacked, reinterpret_cast<const int8_t*>(worker->codes.read.data()), item.num_rows,
               tensor.in_features, reinterpret_cast<int8_t*>(worker->raw.data()));
     return {};
   }
 
-  // The groups that hold the rows, turned around, and of these the rows.
   Status Unpack(const RepackTensor& tensor, const Item& item, Worker* worker) const {
-    const uint64_t stored = LayoutBytes(kPacked, kPackedRows, tensor.in_features) / 4;
-    const uint64_t first_group = item.first_row / kPackedRows;
-    const uint64_t end = item.first_row + item.num_rows;
-    const uint64_t end_group = (end + kPackedRows - 1) / kPackedRows;
-    OCTAVO_RETURN_IF_ERROR(Read(*tensor.entry, first_group * stored,
-                                (end_group - first_group) * stored, &worker->read));
-    const uint64_t rows =
-        std::min(end_group * kPackedRows, tensor.out_features) - first_group * kPackedRows;
-    worker->turned.resize(rows * tensor.in_features);
-    UnpackCodes(kPacked, reinterpret_cast<const int8_t*>(worker->read.data()), rows,
-                tensor.in_features, reinterpret_cast<int8_t*>(worker->turned.data()));
-    const auto first = static_cast<std::ptrdiff_t>((item.first_row - first_group * kPackedRows) *
-                                                   tensor.in_features);
-    const auto count = static_cast<std::ptrdiff_t>(item.num_rows * tensor.in_features);
-    worker->raw.assign(worker->turned.begin() + first, worker->turned.begin() + first + count);
-    return {};
+    return UnpackCodeRows(reader_, *tensor.entry, tensor.out_features, tensor.in_features,
+                          item.first_row, item.num_rows, &worker->codes, &worker->raw);
   }
 
   const Reader& reader_;

@@ -76,8 +76,9 @@ void CompareNames(const Reader& reader, const Checkpoint& source, CompareSink* s
     taken.insert(module.bias);
     taken.insert(module.tensors.begin(), module.tensors.end());
   }
+  const FindTensor find = [&source](std::string_view name) { return source.Find(name); };
   for (const format::SourceTensor& tensor : source.tensors()) {
-    if (!taken.contains(tensor.name))
+    if (!taken.contains(tensor.name) && !IsCompanion(tensor, find))
       sink->Report(tensor.name, "the source has it, the file does not");
   }
   for (const format::TensorEntry& entry : reader.manifest().tensors) {

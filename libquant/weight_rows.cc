@@ -1,6 +1,7 @@
 #include "libquant/weight_rows.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <optional>
@@ -50,6 +51,72 @@ Status ReadSegments(const Checkpoint& source, const WeightInfo& weight, uint64_t
     OCTAVO_RETURN_IF_ERROR(source.ReadAt(tensor.file, offset, {out + k * segment, segment}));
   }
   return {};
+}
+
+float ToFloat(const std::byte* data, ElementType type, size_t index);
+
+// F8_E4M3 (finite alone, "fn"): 1 sign, 4 exponent bits of bias 7, 3 of mantissa; all ones are NaN.
+float Fp8ToFloat(uint8_t bits) {
+  const float sign = (bits & 0x80u) != 0 ? -1.0f : 1.0f;
+  const int exponent = bits >> 3 & 15;
+  const int mantissa = bits & 7;
+  if (exponent == 15 && mantissa == 7) return std::nanf("");
+  if (exponent == 0) return sign * std::ldexp(static_cast<float>(mantissa), -9);
+  return sign * std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+}
+
+std::array<float, 256> MakeFp8Table() {
+  std::array<float, 256> table;
+  for (size_t bits = 0; bits < table.size(); ++bits) {
+    table[bits] = Fp8ToFloat(static_cast<uint8_t>(bits));
+  }
+  return table;
+}
+
+// Every weight of the rows times its scale, one rounding to fp32.
+Status DequantizeFp8(const Checkpoint& source, const WeightInfo& weight, uint64_t first_row,
+                     uint64_t num_rows, RowBuffers* buffers) {
+  static const std::array<float, 256> kValues = MakeFp8Table();
+  const WeightScales& scales = weight.scales;
+  const ElementType type = ToElementType(scales.tensor->dtype);
+  const uint64_t element = ElementBytes(type);
+  const uint64_t row_scales =
+      scales.block_columns == 0
+          ? 1
+          : (weight.in_features + scales.block_columns - 1) / scales.block_columns;
+  const uint64_t block_rows = scales.block_rows == 0 ? weight.out_features : scales.block_rows;
+  const uint64_t first_block = first_row / block_rows;
+  const uint64_t num_blocks = (first_row + num_rows - 1) / block_rows - first_block + 1;
+  buffers->scales.resize(num_blocks * row_scales * element);
+  OCTAVO_RETURN_IF_ERROR(source.ReadAt(scales.tensor->file,
+                                       scales.tensor->offset + first_block * row_scales * element,
+                                       buffers->scales));
+  buffers->untangled.resize(num_rows * weight.in_features * sizeof(float));
+  const uint64_t width = scales.block_columns == 0 ? weight.in_features : scales.block_columns;
+  float* out = reinterpret_cast<float*>(buffers->untangled.data());
+  const std::byte* codes = buffers->source.data();
+  for (uint64_t row = first_row; row < first_row + num_rows; ++row) {
+    const uint64_t block = (row / block_rows - first_block) * row_scales;
+    for (uint64_t column = 0; column < weight.in_features;) {
+      const float scale = ToFloat(buffers->scales.data(), type, block + column / width);
+      for (const uint64_t end = std::min(column + width, weight.in_features); column < end;
+           ++column) {
+        *out++ = kValues[static_cast<uint8_t>(*codes++)] * scale;
+      }
+    }
+  }
+  return {};
+}
+
+Result<WeightRows> ReadScaledRows(const Checkpoint& source, const WeightInfo& weight,
+                                  uint64_t first_row, uint64_t num_rows, RowBuffers* buffers) {
+  const uint64_t offset = weight.tensor->offset + first_row * weight.in_features;
+  buffers->source.resize(num_rows * weight.in_features);
+  OCTAVO_RETURN_IF_ERROR(source.ReadAt(weight.tensor->file, offset, buffers->source));
+  if (weight.scales.form == WeightForm::kCodes)
+    return WeightRows{buffers->source.data(), true, offset};
+  OCTAVO_RETURN_IF_ERROR(DequantizeFp8(source, weight, first_row, num_rows, buffers));
+  return WeightRows{buffers->untangled.data(), true, offset};
 }
 
 float ToFloat(const std::byte* data, ElementType type, size_t index) {
@@ -107,6 +174,9 @@ ElementType ToElementType(DType dtype) {
 
 Result<WeightRows> ReadWeightRows(const Checkpoint& source, const WeightInfo& weight,
                                   uint64_t first_row, uint64_t num_rows, RowBuffers* buffers) {
+  if (weight.scales.form != WeightForm::kFloat) {
+    return ReadScaledRows(source, weight, first_row, num_rows, buffers);
+  }
   const uint64_t row_bytes = weight.in_features * ElementBytes(weight.type);
   const uint64_t bytes = num_rows * row_bytes;
   buffers->source.resize(bytes);
@@ -127,6 +197,29 @@ Result<WeightRows> ReadWeightRows(const Checkpoint& source, const WeightInfo& we
   return WeightRows{buffers->untangled.data(), false, 0};
 }
 
+Result<std::vector<float>> ReadRowScales(const Checkpoint& source, const WeightInfo& weight,
+                                         uint64_t first_row, uint64_t num_rows,
+                                         RowBuffers* buffers) {
+  const SourceTensor& tensor = *weight.scales.tensor;
+  const ElementType type = ToElementType(tensor.dtype);
+  const uint64_t element = ElementBytes(type);
+  buffers->scales.resize(num_rows * element);
+  OCTAVO_RETURN_IF_ERROR(
+      source.ReadAt(tensor.file, tensor.offset + first_row * element, buffers->scales));
+  const bool is_step = weight.scales.convention == format::ScaleConvention::kStep;
+  const float smallest = is_step ? 0x1p-126f : 127 * 0x1p-126f;
+  std::vector<float> values(num_rows);
+  for (uint64_t i = 0; i < num_rows; ++i) {
+    values[i] = ToFloat(buffers->scales.data(), type, i);
+    if (std::isfinite(values[i]) && (values[i] == 0 || values[i] >= smallest)) continue;
+    return Status(ErrorCode::kRefused,
+                  source.files()[tensor.file].path + ": tensor \"" + tensor.name +
+                      "\": the scale of row " + std::to_string(first_row + i) + " is " +
+                      std::to_string(values[i]) + ", which is not finite, negative or too small");
+  }
+  return values;
+}
+
 bool RoundToHalf(const std::byte* rows, ElementType type, size_t count, RowBuffers* buffers) {
   buffers->half.resize(count);
   uint32_t too_large = 0;
@@ -138,7 +231,22 @@ bool RoundToHalf(const std::byte* rows, ElementType type, size_t count, RowBuffe
   return too_large == 0;
 }
 
+bool RoundToBFloat16(const std::byte* rows, size_t count, RowBuffers* buffers) {
+  buffers->half.resize(count);
+  uint32_t not_finite = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const uint16_t bits = kernels::FloatToBFloat16(ToFloat(rows, ElementType::kFloat32, i));
+    not_finite |= (bits & 0x7fffu) >= 0x7f80u;
+    buffers->half[i] = bits;
+  }
+  return not_finite == 0;
+}
+
 Result<BadValue> FindBadValue(const Checkpoint& source, const SourceTensor& tensor, bool via_fp16) {
+  if (!IsQuantizable(tensor.dtype)) {
+    return BadValue{false, "a value or its scale is not finite" +
+                               std::string(via_fp16 ? ", or their product overflows in fp16" : "")};
+  }
   OCTAVO_ASSIGN_OR_RETURN(
       const auto odd, FindFirst(source, tensor, [](float value) { return !std::isfinite(value); }));
   if (odd) {

@@ -22,14 +22,14 @@ void CutRows(uint32_t job, uint32_t tensor, uint64_t num_rows, uint64_t chunk_ro
 
 void CutWeight(const ModuleJob& job, uint32_t job_idx, uint32_t tensor_idx,
                std::vector<WorkItem>* items) {
-  CutRows(job_idx, tensor_idx, job.weight.num_rows(), CodeChunkRows(job.module), job.weight.out_features,
-          items);
+  CutRows(job_idx, tensor_idx, job.weight.num_rows(), CodeChunkRows(job.module),
+          job.weight.out_features, items);
 }
 
-void CutCopy(const format::SourceTensor& tensor, uint32_t job_idx, uint32_t tensor_idx,
-             std::vector<WorkItem>* items) {
+void CutCopy(const ModuleJob& job, const format::SourceTensor& tensor, uint32_t job_idx,
+             uint32_t tensor_idx, std::vector<WorkItem>* items) {
   const uint64_t num_rows = tensor.bytes == 0 ? 0 : *tensor.shape.NumRows();
-  CutRows(job_idx, tensor_idx, num_rows, CopySpec(tensor).chunk_rows, num_rows + 1, items);
+  CutRows(job_idx, tensor_idx, num_rows, CopySpec(job, tensor).chunk_rows, num_rows + 1, items);
 }
 
 }  // namespace
@@ -43,7 +43,7 @@ std::vector<WorkItem> CutItems(const std::vector<ModuleJob>& jobs) {
       if (tensor == job.weight.tensor) {
         CutWeight(job, job_idx, tensor_idx, &items);
       } else {
-        CutCopy(*tensor, job_idx, tensor_idx, &items);
+        CutCopy(job, *tensor, job_idx, tensor_idx, &items);
       }
     }
   }
@@ -55,7 +55,8 @@ std::vector<WorkItem> CutWeightItems(const std::vector<ModuleJob>& jobs) {
   for (uint32_t job_idx = 0; job_idx < jobs.size(); ++job_idx) {
     const ModuleJob& job = jobs[job_idx];
     for (uint32_t tensor_idx = 0; tensor_idx < job.tensors.size(); ++tensor_idx) {
-      if (job.is_quantized() && job.tensors[tensor_idx] == job.weight.tensor) {
+      const bool is_weight = job.is_quantized() && job.tensors[tensor_idx] == job.weight.tensor;
+      if (is_weight && job.weight.scales.form != WeightForm::kCodes) {
         CutWeight(job, job_idx, tensor_idx, &items);
       }
     }

@@ -21,7 +21,8 @@ struct WorkItem {
 
 // In the order of the jobs, of their tensors, of the rows.
 std::vector<WorkItem> CutItems(const std::vector<ModuleJob>& jobs);
-// Those of quantized weights alone: what a pass ahead of the conversion looks at.
+// Those of weights that are quantized, not taken over, alone: what a pass ahead of the conversion
+// looks at.
 std::vector<WorkItem> CutWeightItems(const std::vector<ModuleJob>& jobs);
 
 }  // namespace octavo::quant

@@ -1,6 +1,10 @@
 // Memory of our own, aligned as the kernels want it.
 #pragma once
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,8 +17,12 @@
 namespace octavo {
 
 inline constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
+// A large page of x86-64 and of most others.
+inline constexpr size_t kLargePage = size_t{2} << 20;
 
-// Owns `bytes` bytes, uninitialized. Move-only; may be empty.
+// Owns `bytes` bytes, uninitialized. Move-only; may be empty. Large ones ask the system for large
+// pages: weights are gone through from end to end for each token, and a page is looked up, and at
+// first use zeroed, 512 times as seldom.
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
@@ -23,13 +31,18 @@ class AlignedBuffer {
   static Result<AlignedBuffer> Allocate(size_t bytes) {
     AlignedBuffer buffer;
     if (bytes == 0) return buffer;
-    void* memory = bytes > PTRDIFF_MAX
-                       ? nullptr
-                       : ::operator new (bytes, std::align_val_t{kAlignment}, std::nothrow);
+    const bool is_large = bytes >= kLargePage;
+    const std::align_val_t alignment{is_large ? kLargePage : kAlignment};
+    void* memory = bytes > PTRDIFF_MAX ? nullptr : ::operator new(bytes, alignment, std::nothrow);
     if (memory == nullptr) {
       return Status(ErrorCode::kLimit, "cannot allocate " + std::to_string(bytes) + " bytes");
     }
-    buffer.memory_.reset(static_cast<std::byte*>(memory));
+#ifdef __linux__
+    // Whole pages, so that nobody else's memory is meant. Advice: what the system makes of it is
+    // fine.
+    if (is_large) madvise(memory, bytes / kLargePage * kLargePage, MADV_HUGEPAGE);
+#endif
+    buffer.memory_ = {static_cast<std::byte*>(memory), Free{alignment}};
     buffer.bytes_ = bytes;
     return buffer;
   }
@@ -43,11 +56,10 @@ class AlignedBuffer {
 
  private:
   struct Free {
-    void operator()(std::byte* memory) const {
-      ::operator delete (memory, std::align_val_t{kAlignment});
-    }
+    std::align_val_t alignment;
+    void operator()(std::byte* memory) const { ::operator delete(memory, alignment); }
   };
-  std::unique_ptr<std::byte, Free> memory_;
+  std::unique_ptr<std::byte, Free> memory_{nullptr, Free{std::align_val_t{kAlignment}}};
   size_t bytes_ = 0;
 };
 

@@ -24,6 +24,7 @@ Verb RegisterInspect(CLI::App& parent);
 Verb RegisterJoin(CLI::App& parent);
 Verb RegisterVerify(CLI::App& parent);
 Verb RegisterRepack(CLI::App& parent);
+Verb RegisterExport(CLI::App& parent);
 Verb RegisterForward(CLI::App& parent);
 Verb RegisterDevices(CLI::App& parent);
 Verb RegisterBench(CLI::App& parent);

@@ -42,9 +42,9 @@ ExitCode Main(int argc, char** argv) {
   app.footer(
       "Run \"octavo VERB --help\" for a verb's options and examples.\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a file is invalid or not intact.");
-  const Verb verbs[] = {RegisterConvert(app), RegisterJoin(app),   RegisterInspect(app),
-                        RegisterVerify(app),  RegisterRepack(app), RegisterForward(app),
-                        RegisterDevices(app), RegisterBench(app)};
+  const Verb verbs[] = {RegisterConvert(app), RegisterJoin(app),    RegisterInspect(app),
+                        RegisterVerify(app),  RegisterRepack(app),  RegisterExport(app),
+                        RegisterForward(app), RegisterDevices(app), RegisterBench(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -32,9 +32,16 @@ OCTAVO_DEVICE uint32_t SharedAddress(const void* shared) {
 
 // Synchronization. All lanes of a warp come to the same call together.
 OCTAVO_DEVICE void BlockSync() { __syncthreads(); }
-// Barrier `id` (1 to 15; 0 is BlockSync's) of `threads` threads, a multiple of 32.
+// Barrier `id` (1 to 15; 0 is BlockSync's) of `threads` threads, a multiple of 32. It counts whole
+// warps: lanes that still write, in a branch of their own, must not be counted with the others.
 OCTAVO_DEVICE void NamedSync(int id, int threads) {
+  __syncwarp();
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+// The same without waiting: who meets with NamedSync waits for these too.
+OCTAVO_DEVICE void NamedArrive(int id, int threads) {
+  __syncwarp();
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 OCTAVO_DEVICE void WarpSync() { __syncwarp(); }
 

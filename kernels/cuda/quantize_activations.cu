@@ -36,7 +36,7 @@ constexpr int kFewWarps = kMaxTeamWarps;
 constexpr int kFewHeld = 2;  // octets of a thread
 // Up to here one launch is the faster one: every block reads all of X.
 constexpr int32_t kMaxFewRows = 16;
-constexpr int64_t kMaxFewElements = 128 << 10;
+constexpr int64_t kMaxFewElements = 64 << 10;
 // Masks up to this size are put together once for each block, in shared memory.
 constexpr int64_t kMaxSharedMaskBytes = 16 << 10;
 

@@ -10,7 +10,7 @@
 
 namespace octavo::cuda {
 
-inline constexpr size_t kStagingBytes = size_t{2} << 20;     // of a buffer: the largest chunk
+inline constexpr size_t kStagingBytes = size_t{4} << 20;     // of a buffer: the largest chunk
 inline constexpr size_t kSmallestChunk = size_t{128} << 10;  // below it copies cost more than bytes
 
 // Strides that reach a row's end, pointers where there are bytes, sizes that do not wrap.

@@ -26,10 +26,10 @@ class ConvertErrors(CliTest):
         (self.dir / "empty").mkdir()
         self.refused(1, "empty", "-o", "model.8vo", says=["empty", "safetensors"])
 
-    def test_folder_with_pickled_weights_only(self):
+    def test_pickled_weights_that_are_none(self):
         (self.dir / "old").mkdir()
         (self.dir / "old/pytorch_model.bin").write_bytes(b"PK")
-        self.refused(1, "old", "-o", "model.8vo", says="pytorch_model.bin")
+        self.refused(3, "old", "-o", "model.8vo", says=["pytorch_model.bin", "no file of torch.save"])
 
     def test_truncated_source(self):
         write_small_model(self.dir / "m")

@@ -32,18 +32,18 @@ TEST(CheckpointFolder, SaysWhatItLookedFor) {
                   "cannot open " + dir.File("none") + ": No such file or directory");
   dir.Write("config.json", "{}");
   const std::string looked = dir.path() +
-                             "/: no weights; looked for model.safetensors and "
-                             "model.safetensors.index.json";
+                             "/: no weights; looked for model.safetensors, pytorch_model.bin and "
+                             "their indexes";
   ExpectOpenFails(dir.path(), ErrorCode::kNotFound, looked);
   dir.Write("adapter_model.safetensors", "");
-  dir.Write("pytorch_model.bin", "");
+  dir.Write("training_args.bin", "");
   ExpectOpenFails(dir.path(), ErrorCode::kNotFound,
                   looked +
                       "; to read one of its other safetensors files, name it: "
                       "\"adapter_model.safetensors\"");
 }
 
-TEST(CheckpointFolder, SaysThatPickledWeightsAreNotRead) {
+TEST(CheckpointFolder, SaysWhichPickledWeightsThereAre) {
   const TempDir dir;
   for (int i = 1; i <= 5; ++i) {
     dir.Write("pytorch_model-0000" + std::to_string(i) + "-of-00005.bin", "");
@@ -51,11 +51,9 @@ TEST(CheckpointFolder, SaysThatPickledWeightsAreNotRead) {
   ExpectOpenFails(
       dir.path(), ErrorCode::kNotFound,
       dir.path() +
-          "/: only pickled weights (\"pytorch_model-00001-of-00005.bin\", "
-          "\"pytorch_model-00002-of-00005.bin\", \"pytorch_model-00003-of-00005.bin\" and 2 "
-          "more), which this version does not read; get the model as safetensors, or load it "
-          "with transformers and save it with save_pretrained(FOLDER, "
-          "safe_serialization=True)");
+          "/: no weights; looked for model.safetensors, pytorch_model.bin and their indexes; to "
+          "read one of its other files, name it: \"pytorch_model-00001-of-00005.bin\", "
+          "\"pytorch_model-00002-of-00005.bin\", \"pytorch_model-00003-of-00005.bin\" and 2 more");
 }
 
 TEST(CheckpointFolder, WeightsMustBeARegularFile) {

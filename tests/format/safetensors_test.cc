@@ -70,11 +70,10 @@ TEST(SafetensorsFile, RecognizesOtherFiles) {
   };
   expect("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
          "it is a git-LFS pointer, not the weights; fetch them with \"git lfs pull\"");
-  const std::string pickled = "it holds pickled PyTorch weights, which this version does not read";
-  expect(std::string("PK\x03\x04") + std::string(60, '\0'),
-         pickled + "; save the model as safetensors");
-  expect("\x80\x02\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.",
-         pickled + "; save the model as safetensors");
+  const std::string pickled =
+      "it holds pickled PyTorch weights; give it a name that ends in .bin or .pt";
+  expect(std::string("PK\x03\x04") + std::string(60, '\0'), pickled);
+  expect("\x80\x02\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.", pickled);
   expect("GGUF" + std::string(60, '\x03'), "it is a GGUF file");
   expect(
       "\x89"

@@ -105,8 +105,7 @@ TEST(Convert, RefusesToWriteOverItsSource) {
 
 TEST(Convert, RefusesAQuantizedSource) {
   ModelFolder model;
-  model.AddBytes("a.weight", {4, 4}, DType::kI8, std::vector<std::byte>(16));
-  model.Add("a.SCB", {4}, DType::kF32).Write("{}");
+  model.AddBytes("a.qweight", {4, 4}, DType::kI32, std::vector<std::byte>(64)).Write("{}");
   const Result<ConvertReport> report = Convert(model.path(), model.File("m.8vo"), {});
   EXPECT_EQ(report.code(), ErrorCode::kRefused);
   EXPECT_NE(report.status().message().find("quantized already"), std::string::npos);

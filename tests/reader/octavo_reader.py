@@ -632,6 +632,7 @@ def check_scheme_types(scheme, label):
     for key, kind in (("tensor", "string"), ("axis", "size"), ("group_size", "size"),
                       ("convention", "string"), ("dtype", "string")):
         field(scales, key, kind, f"scales in {label}")
+    field(scales, "source_dtype", "string", f"scales in {label}", optional=True)
     field(scheme, "code_sum", "string", label)
     field(scheme, "zero_point", "string", label, optional=True)
 

@@ -24,12 +24,25 @@ void SetSeed(uint64_t seed) { random_state = seed * 0x9e3779b97f4a7c15u | 1; }
 
 const char* Name(Op op) {
   static constexpr const char* kNames[] = {
-      "nothing",      "WarpIdx",    "WarpSync",
-      "BlockSync",    "NamedSync",  "ClusterSync",
-      "Shuffle",      "ShuffleXor", "Ballot",
-      "LoadMatrix4",  "MmaI8",      "MmaF16",
-      "MmaBF16",      "WgmmaFence", "WgmmaI8",
-      "WgmmaCommit",  "WgmmaWait",  "RegistersIncrease/Decrease",
+      "nothing",
+      "WarpIdx",
+      "WarpSync",
+      "BlockSync",
+      "NamedSync",
+      "NamedArrive",
+      "ClusterSync",
+      "Shuffle",
+      "ShuffleXor",
+      "Ballot",
+      "LoadMatrix4",
+      "MmaI8",
+      "MmaF16",
+      "MmaBF16",
+      "WgmmaFence",
+      "WgmmaI8",
+      "WgmmaCommit",
+      "WgmmaWait",
+      "RegistersIncrease/Decrease",
       "MbarrierWait",
   };
   static_assert(std::size(kNames) == static_cast<size_t>(Op::kMbarrierWait) + 1);
@@ -181,6 +194,10 @@ void Machine::ExitThread() {
   if (warp.exited == kAllLanes) {
     Block& block = *warp.block;
     --block.live_warps;
+    for (size_t id = 1; block.live_warps == 0 && id < block.barriers.size(); ++id) {
+      if (block.barriers[id].arrived != 0)
+        Fail("the block exits while barrier %zu waits for threads", id);
+    }
     // Barriers of all threads wait for those that have not exited.
     Barrier& all = block.barriers[0];
     if (all.arrived != 0 && all.arrived == block.live_warps * kWarpSize) {
@@ -195,10 +212,10 @@ void Machine::ExitThread() {
   SwitchToNext(true);
 }
 
-bool Machine::ArriveAtBarrier(Barrier& barrier, Warp& warp, int expected_threads) {
+bool Machine::ArriveAtBarrier(Barrier& barrier, Warp& warp, int expected_threads, bool waits) {
   barrier.arrived += kWarpSize;
   if (barrier.arrived < expected_threads) {
-    barrier.waiting.push_back(&warp);
+    if (waits) barrier.waiting.push_back(&warp);
     return false;
   }
   for (Warp* const waiting : barrier.waiting) ReleaseWarp(*waiting);

@@ -27,6 +27,7 @@ enum class Op : uint8_t {
   kWarpSync,
   kBlockSync,
   kNamedSync,
+  kNamedArrive,
   kClusterSync,
   kShuffle,
   kShuffleXor,
@@ -195,7 +196,8 @@ class Machine {
   uint32_t SharedOffset(const void* shared, size_t bytes, size_t alignment, const char* what);
 
   // A warp came to a barrier: true if it may go on.
-  bool ArriveAtBarrier(Barrier& barrier, Warp& warp, int expected_threads);
+  // Whether the barrier let everyone go. !waits: the warp goes on in any case.
+  bool ArriveAtBarrier(Barrier& barrier, Warp& warp, int expected_threads, bool waits = true);
   Barrier& cluster_barrier() { return cluster_barrier_; }
   int LiveThreadsOfCluster() const;
 

@@ -49,6 +49,7 @@ uint32_t SharedAddress(const void* shared);
 
 void BlockSync();
 void NamedSync(int id, int threads);
+void NamedArrive(int id, int threads);
 void WarpSync();
 void ClusterSync();
 

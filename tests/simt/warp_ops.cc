@@ -84,20 +84,38 @@ void BlockSync() {
   });
 }
 
-void NamedSync(int id, int threads) {
+namespace {
+
+uint64_t BarrierDetail(int id, int threads) {
   if (id < 1 || id > 15 || threads <= 0 || threads % kWarpSize != 0)
-    ThisMachine().Fail("NamedSync(%d, %d): ids are 1 to 15, threads come in whole warps", id,
+    ThisMachine().Fail("barrier %d of %d threads: ids are 1 to 15, threads come in whole warps", id,
                        threads);
-  const uint64_t detail = static_cast<uint64_t>(id) << 32 | static_cast<uint32_t>(threads);
-  ThisMachine().Meet(Op::kNamedSync, detail, nullptr, [](Warp& warp) {
-    const int barrier_id = static_cast<int>(warp.detail >> 32);
-    const int expected = static_cast<int>(static_cast<uint32_t>(warp.detail));
-    simt::Barrier& barrier = warp.block->barriers[barrier_id];
-    if (barrier.arrived != 0 && barrier.threads != expected)
-      ThisMachine().Fail("NamedSync(%d, %d), but other warps wait there for %d threads", barrier_id,
-                         expected, barrier.threads);
-    barrier.threads = expected;
-    return ThisMachine().ArriveAtBarrier(barrier, warp, expected);
+  return static_cast<uint64_t>(id) << 32 | static_cast<uint32_t>(threads);
+}
+
+// Whether the barrier let everyone go.
+bool ArriveAtNamed(simt::Warp& warp, bool waits) {
+  const int id = static_cast<int>(warp.detail >> 32);
+  const int expected = static_cast<int>(static_cast<uint32_t>(warp.detail));
+  simt::Barrier& barrier = warp.block->barriers[id];
+  if (barrier.arrived != 0 && barrier.threads != expected)
+    ThisMachine().Fail("barrier %d of %d threads, but other warps wait there for %d threads", id,
+                       expected, barrier.threads);
+  barrier.threads = expected;
+  return ThisMachine().ArriveAtBarrier(barrier, warp, expected, waits);
+}
+
+}  // namespace
+
+void NamedSync(int id, int threads) {
+  ThisMachine().Meet(Op::kNamedSync, BarrierDetail(id, threads), nullptr,
+                     [](Warp& warp) { return ArriveAtNamed(warp, true); });
+}
+
+void NamedArrive(int id, int threads) {
+  ThisMachine().Meet(Op::kNamedArrive, BarrierDetail(id, threads), nullptr, [](Warp& warp) {
+    ArriveAtNamed(warp, false);
+    return true;
   });
 }
 

@@ -14,6 +14,11 @@
 
 namespace octavo::format {
 
+// Whether a Hugging Face folder of safetensors holds files of this name: config.json, tokenizer and generation files …
+bool IsAssetName(std::string_view file_name);
+// … or besides those the weights and their index.
+bool IsModelFileName(std::string_view file_name);
+
 struct SourceTensor {
   std::string name;
   DType dtype = DType::kF32;
@@ -29,23 +34,25 @@ struct CheckpointFile {
   uint64_t bytes = 0;
 };
 
-// Reads three forms: a .safetensors file, a "….safetensors.index.json", or a Hugging Face folder (model.safetensors, or
-// what model.safetensors.index.json names; other safetensors files beside them are no part of the model).
+// Reads three forms: a .safetensors file or one of torch.save (.bin, .pt, .pth), an "….index.json" of such, or a Hugging
+// Face folder (model.safetensors, or what model.safetensors.index.json names; without both pytorch_model.bin, or what its
+// index names; other files beside them are no part of the model). Pickles are read as data, never executed.
 // For the file forms, config.json and tokenizer files beside it are taken too. Shards named by an index must be
 // base names inside its folder, regular files or symbolic links to such (a Hugging Face cache links into a sibling
 // "blobs" folder); the index and the shards must name the same tensors, each once.
 // Const and thread-safe after Open.
 class Checkpoint {
  public:
-  // Errors: kNotFound (nothing there, or a folder without weights: says what was looked for; a folder with only
-  // pickled weights says that), kIo, kInvalidFile (names file, tensor and what is wrong).
+  // Errors: kNotFound (nothing there, or a folder without weights: says what was looked for), kIo, kInvalidFile (names file, tensor and what is wrong).
   static Result<Checkpoint> Open(const std::string& path);
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;
   ~Checkpoint();
 
+  std::string_view format() const;  // "safetensors" or "pytorch"
   const std::vector<CheckpointFile>& files() const;    // in the order of their names
-  // Files in that order, tensors of each by offset: reading them in this order is one sequential pass.
+  // Files in that order, tensors of each by offset: reading them in this order is one sequential pass. In torch.save's
+  // files they may share bytes, and those that are views have offsets behind the file's end.
   const std::vector<SourceTensor>& tensors() const;
   const SourceTensor* Find(std::string_view name) const;
 

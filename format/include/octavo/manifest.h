@@ -130,6 +130,8 @@ struct SchemeDescriptor {
   bool full_range = false;        // -128 may occur
   std::string scales;             // tensor
   ScaleConvention convention = ScaleConvention::kAbsmax;
+  // The type that the source had them in, where it had any: all its values are exact in F32.
+  std::optional<DType> scales_source_dtype;
   std::string code_sum;           // tensor
   std::string zero_point;         // tensor; empty: none
 

@@ -59,6 +59,37 @@ class SafetensorsFile {
   std::unique_ptr<State> state_;
 };
 
+// A tensor to write, before its data.
+struct SafetensorsSpec {
+  std::string name;
+  DType dtype = DType::kF32;
+  Shape shape;
+};
+
+// Writes a file whose tensors come piece by piece, in any order, from any thread: header first, data where it belongs.
+// What is never written reads as zeros. Destroying a writer that was not finished leaves nothing behind.
+class SafetensorsWriter {
+ public:
+  // The data follow each other in the order given, without gaps: those of larger elements first are aligned. Errors:
+  // kAlreadyExists without `overwrite`, kNotFound (no such folder), kIo, kInvalidArgument (names that are not allowed, equal names).
+  static Result<SafetensorsWriter> Create(const std::string& path, std::span<const SafetensorsSpec> tensors,
+                                          const std::map<std::string, std::string>& metadata, bool overwrite);
+  SafetensorsWriter(SafetensorsWriter&&) noexcept;
+  SafetensorsWriter& operator=(SafetensorsWriter&&) noexcept;
+  ~SafetensorsWriter();
+
+  // Bytes [offset, offset + bytes.size()) of a tensor. Requires: within it. Thread-safe. Errors: kIo.
+  Status WriteAt(size_t tensor_idx, uint64_t offset, std::span<const std::byte> bytes) const;
+  uint64_t file_bytes() const;
+  // On disk and under its name. Errors: kAlreadyExists, kIo.
+  Status Finish();
+
+ private:
+  struct State;
+  explicit SafetensorsWriter(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
 struct SafetensorsTensor {
   std::string name;
   DType dtype = DType::kF32;

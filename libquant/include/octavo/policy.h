@@ -59,6 +59,8 @@ struct ModelConfig {
   std::string architecture;  // first of "architectures"
   std::optional<bool> tie_word_embeddings;
   std::string quant_method;  // of "quantization_config": not empty if the source is quantized
+  std::optional<float> llm_int8_threshold;  // there, bitsandbytes'
+  bool has_transforms = false;              // there, compressed-tensors' rotations
 };
 // Errors: kInvalidFile. An empty text gives an empty config.
 Result<ModelConfig> ParseModelConfig(std::string_view config_json);
@@ -83,6 +85,9 @@ struct Decision {
   std::string weight;
   std::string bias;
   std::vector<std::string> tensors;  // further ones
+  // The weight's codes and scales are int8 in the source, and are taken over as they are.
+  bool is_taken_over = false;
+  format::ScaleConvention convention = format::ScaleConvention::kAbsmax;
   // kTie: a module. With a `weight` of its own the two must still be compared, byte for byte.
   std::string tied_to;
 };
