@@ -61,8 +61,8 @@ def setups() -> list[Setup]:
              Setup(OURS, "presets")]
     for share in KEPT_SHARES:
         rows.append(Setup(f"{OURS}, {share:.1%} kept", "kept", kept=share))
-    rows += [Setup(f"{OURS}, 1.0% kept, t=0", "kept", load={"threshold": 0.0}, kept=0.01),
-             Setup(f"{OURS}, 2.0% kept, t=12", "kept", load={"threshold": 12.0}, kept=0.02)]
+    for share, threshold in ((0.005, 0.0), (0.005, 12.0), (0.02, 12.0)):
+        rows.append(Setup(f"{OURS}, {share:.1%} kept, t={threshold:g}", "kept", load={"threshold": threshold}, kept=share))
     rows += [Setup(f"{OURS}, t={t:g}", "thresholds", load={"threshold": t}) for t in THRESHOLDS]
     return rows
 
