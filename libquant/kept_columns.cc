@@ -3,10 +3,11 @@
 //   {"octavo_profile": 1,
 //    "modules": {"model.layers.0.mlp.down_proj": {
 //      "in_features": 1536,
-//      "features": [{"index": 41, "max_abs": 39.2, "share": 0.8}, …]}, …}}
+//      "features": [{"index": 41, "max_abs": 39.2, "share": 0.8, "score": 21.7}, …]}, …}}
 //
 // `index`: input feature; `max_abs`: largest |x| seen there; `share` (optional): part of the tokens
-// with an outlier there. Unknown keys are ignored. A feature stands at most once in a module, in
+// with an outlier there; `score` (optional, in all features or in none): what a budget ranks by, in
+// place of max_abs. Unknown keys are ignored. A feature stands at most once in a module, in
 // any order.
 #include "libquant/kept_columns.h"
 
@@ -26,7 +27,8 @@ constexpr int kMaxDepth = 16;
 struct Feature {
   const Decision* module;
   int32_t index;
-  double max_abs;
+  double rank;  // score, else max_abs
+  bool has_score;
 };
 
 Status Invalid(const std::string& message) {
@@ -71,7 +73,13 @@ Result<Feature> ReadFeature(const json& value, const Decision& module) {
   if (max_abs == value.end() || !max_abs->is_number() || !(max_abs->get<double>() >= 0)) {
     return Invalid(where + "index " + std::to_string(*index) + " has no max_abs >= 0");
   }
-  return Feature{&module, static_cast<int32_t>(*index), max_abs->get<double>()};
+  const auto score = value.find("score");
+  const bool has_score = score != value.end();
+  if (has_score && (!score->is_number() || !(score->get<double>() >= 0))) {
+    return Invalid(where + "index " + std::to_string(*index) + " has a score that is not >= 0");
+  }
+  const double rank = has_score ? score->get<double>() : max_abs->get<double>();
+  return Feature{&module, static_cast<int32_t>(*index), rank, has_score};
 }
 
 Status ReadModule(const json& value, const Decision& module, std::vector<Feature>* features) {
@@ -90,13 +98,17 @@ Status ReadModule(const json& value, const Decision& module, std::vector<Feature
     if (seen[feature.index]) {
       return Invalid(where + "index " + std::to_string(feature.index) + " stands twice");
     }
+    if (!features->empty() && features->front().has_score != feature.has_score) {
+      return Invalid(where + "index " + std::to_string(feature.index) +
+                     ": some features have a score and some have none");
+    }
     seen[feature.index] = true;
     features->push_back(feature);
   }
   return {};
 }
 
-// The largest |x| first, then by name and index, up to the budget's share of all multiplications.
+// The highest rank first, then by name and index, up to the budget's share of all multiplications.
 void ApplyBudget(double budget, const std::vector<Decision>& decisions,
                  std::vector<Feature>* features) {
   double total = 0;
@@ -107,7 +119,7 @@ void ApplyBudget(double budget, const std::vector<Decision>& decisions,
              static_cast<double>(std::max<uint64_t>(decision.experts, 1));
   }
   std::ranges::sort(*features, [](const Feature& a, const Feature& b) {
-    if (a.max_abs != b.max_abs) return a.max_abs > b.max_abs;
+    if (a.rank != b.rank) return a.rank > b.rank;
     if (a.module->module != b.module->module) return a.module->module < b.module->module;
     return a.index < b.index;
   });

@@ -96,5 +96,24 @@ TEST(ChooseKeptColumns, LeavesModulesThatAreNotQuantized) {
   EXPECT_NE(warnings[0].find("\"head\""), std::string::npos);
 }
 
+TEST(ChooseKeptColumns, AScoreRanksInPlaceOfTheLargestValue) {
+  const std::string modules =
+      R"({"a": {"in_features": 100, "features": [{"index": 41, "max_abs": 39.5, "score": 1},
+                                                 {"index": 7, "max_abs": 8, "score": 9}]}})";
+  const Result<KeptColumns> kept = Choose(modules, 0.006);
+  ASSERT_TRUE(kept.ok()) << kept.status().message();
+  EXPECT_EQ(kept->at("a"), std::vector<int32_t>{7});
+  const auto message = [](const std::string& features) {
+    return Choose(R"({"a": {"in_features": 100, "features": )" + features + "}}")
+        .status()
+        .message();
+  };
+  EXPECT_NE(message(R"([{"index": 1, "max_abs": 1, "score": -1}])").find("score"),
+            std::string::npos);
+  EXPECT_NE(message(R"([{"index": 1, "max_abs": 1, "score": 1}, {"index": 2, "max_abs": 1}])")
+                .find("some have none"),
+            std::string::npos);
+}
+
 }  // namespace
 }  // namespace octavo::quant

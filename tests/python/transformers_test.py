@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import octavo
 import octavo.transformers
-from common import GPT2, LLAMA, ROOT, PackageTest
+from common import GPT2, LLAMA, OCTAVO, ROOT, PackageTest
 from octavo.torch import Linear8bit
 
 transformers.utils.logging.disable_progress_bar()
@@ -170,6 +170,22 @@ class Folders(PackageTest):
         self.assertEqual(config["modules_to_not_convert"], ["lm_head"])
         self.assertEqual({key: config[key] for key in ("quant_method", "version", "method", "threshold", "activations")},
                          {"quant_method": "octavo", "version": 1, "method": "vector-wise", "threshold": 6.0, "activations": "asymmetric"})
+
+    def test_octavo_export(self):
+        """The folder that the command line writes, without Python, is the one that save_pretrained does."""
+        for source in (GPT2, LLAMA):
+            model, tokenizer, saved = self.saved(source)
+            folder = self.dir / f"{source.name}-exported"
+            subprocess.run([OCTAVO, "export", self.converted(source), "--to", "transformers", "-o", folder, "--quiet"], check=True)
+            exported = transformers.AutoModelForCausalLM.from_pretrained(folder)
+            self.assertEqual(set(ours(exported)), set(ours(model)))
+            self.assertTrue(torch.equal(logits(exported, tokenizer), logits(model, tokenizer)))
+            ours_tensors, saved_tensors = load_file(folder / "model.safetensors"), load_file(saved / "model.safetensors")
+            self.assertEqual(set(ours_tensors), set(saved_tensors))
+            for name, tensor in saved_tensors.items():
+                self.assertTrue(torch.equal(ours_tensors[name], tensor), name)
+            configs = [json.loads((f / "config.json").read_text())["quantization_config"] for f in (folder, saved)]
+            self.assertEqual(*configs)
 
     def test_what_is_refused(self):
         _, _, folder = self.saved(GPT2)

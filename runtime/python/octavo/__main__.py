@@ -36,7 +36,8 @@ def make_parser() -> argparse.ArgumentParser:
         made = verbs.add_parser(name, help=help_text, description=help_text, epilog=examples,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
         made.add_argument("model", metavar="MODEL", help="a Hugging Face folder with 16-bit weights")
-        made.add_argument("--text", required=True, metavar="FILE", help="plain text to run")
+        made.add_argument("--text", required=True, metavar="FILE",
+                          help="plain text to run, or bible-kjv, which is fetched from Debian")
         made.add_argument("--tokens", type=positive, default=1024, metavar="N", help="how much of it is run (default: 1024)")
         made.add_argument("--context", type=positive, default=256, metavar="N", help="tokens of a sequence (default: 256)")
         made.add_argument("--json", action="store_true", help="print JSON")

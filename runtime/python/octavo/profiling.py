@@ -41,13 +41,19 @@ class Profile:
     linears: dict[str, Features] = field(default_factory=dict)
 
     def to_dict(self, per_linear: int | None = 64) -> dict[str, Any]:
-        """What --keep-columns takes (docs/cli.md): of each linear the `per_linear` features with the largest |x|, None for all."""
+        """What --keep-columns takes (docs/cli.md): of each linear the `per_linear` features with the largest |x|, None for all.
+
+        `score`, by which a budget chooses over the whole model, is the largest |x| relative to the median feature's of the same linear: what
+        one feature takes away from all others by stretching their range. docs/quality.md compares it with other measures.
+        """
         modules = {}
         for name, seen in self.linears.items():
             count = seen.largest.numel() if per_linear is None else min(per_linear, seen.largest.numel())
             indices = torch.topk(seen.largest, count).indices.tolist()
+            typical = max(float(seen.largest.median()), 1e-30)
             modules[name] = {"in_features": seen.largest.numel(), "features": [
-                {"index": i, "max_abs": float(seen.largest[i]), "share": float(seen.at_threshold[i]) / max(seen.tokens, 1)}
+                {"index": i, "max_abs": float(seen.largest[i]), "share": float(seen.at_threshold[i]) / max(seen.tokens, 1),
+                 "score": float(seen.largest[i]) / typical}
                 for i in indices]}
         return {"octavo_profile": 1, "threshold": self.threshold, "modules": modules}
 

@@ -22,6 +22,7 @@ import transformers
 from .conversion import convert
 from .errors import InvalidArgumentError
 from .profiling import Profile, profile
+from .texts import read_text
 from .torch import Linear8bit
 from .transformers import load
 
@@ -60,8 +61,8 @@ def setups() -> list[Setup]:
              Setup(OURS, "presets")]
     for share in KEPT_SHARES:
         rows.append(Setup(f"{OURS}, {share:.1%} kept", "kept", kept=share))
-    rows += [Setup(f"{OURS}, 1.0% kept, t=0", "kept", load={"threshold": 0.0}, kept=0.01),
-             Setup(f"{OURS}, 2.0% kept, t=12", "kept", load={"threshold": 12.0}, kept=0.02)]
+    for share, threshold in ((0.005, 0.0), (0.005, 12.0), (0.02, 12.0)):
+        rows.append(Setup(f"{OURS}, {share:.1%} kept, t={threshold:g}", "kept", load={"threshold": threshold}, kept=share))
     rows += [Setup(f"{OURS}, t={t:g}", "thresholds", load={"threshold": t}) for t in THRESHOLDS]
     return rows
 
@@ -86,7 +87,7 @@ class Text:
     """Token ids in sequences of equal length, and others to calibrate on."""
 
     def __init__(self, tokenizer: Any, path: str | os.PathLike[str], tokens: int, context: int):
-        words = pathlib.Path(path).read_text(encoding="utf-8", errors="replace")
+        words = read_text(path)
         ids = tokenizer(words[:(2 * tokens + context) * 12], return_tensors="pt", verbose=False).input_ids[0]
         count = max(1, tokens // context)
         if ids.numel() < 2 * count * context:

@@ -8,6 +8,7 @@ Importing this module registers the quantization method "octavo" with transforme
 
 from __future__ import annotations
 
+import gc
 import os
 import pathlib
 import tempfile
@@ -239,7 +240,7 @@ def load(path: str | os.PathLike[str] | Model, *, device_map: Any = None, dtype:
     config.quantization_config = quantization | {"quant_method": "octavo", "full_range": content.full_range,
                                                  "modules_to_not_convert": content.in_16_bit, "_content": content}
     kwargs = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
-    with _quiet():
+    with _undisturbed():
         model = cls.from_pretrained(None, config=config, state_dict=content.state, device_map=device_map, dtype=dtype or "auto", **kwargs)
     for name, path_in_model in content.paths.items():
         model.get_submodule(path_in_model)._buffers["weight_code_sum"] = content.code_sums[name]
@@ -340,14 +341,18 @@ def _load_tokenizer(folder: str, assets: list[str], trust_remote_code: bool) -> 
     return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
-class _quiet:
-    """transformers draws a bar while it "loads" what is only mapped."""
+class _undisturbed:
+    """transformers draws a bar while it "loads" what is only mapped, and makes so many small objects meanwhile that the garbage
+    collector takes a third of the time."""
 
     def __enter__(self) -> None:
-        self.was_shown = transformers.utils.logging.is_progress_bar_enabled()
+        self.was_shown, self.collected = transformers.utils.logging.is_progress_bar_enabled(), gc.isenabled()
         transformers.utils.logging.disable_progress_bar()
+        gc.disable()
 
     def __exit__(self, *_: object) -> None:
+        if self.collected:
+            gc.enable()
         if self.was_shown:
             transformers.utils.logging.enable_progress_bar()
 
