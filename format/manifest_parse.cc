@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "format/digest.h"
+#include "format/large_pages.h"
 #include "format/layout.h"
 #include "format/manifest_rules.h"
 #include "format/manifest_tables.h"
@@ -250,8 +251,8 @@ Result<Manifest> ParseManifest(std::string_view json, bool is_index) {
   ManifestContext context;
   context.is_index = is_index;
   // Fewer bytes than most take: lists do not grow in steps, with a copy and new pages for each.
-  context.manifest.tensors.reserve(json.size() / kTensorTextBytes);
-  context.manifest.modules.reserve(json.size() / kModuleTextBytes);
+  ReserveInLargePages(json.size() / kTensorTextBytes, &context.manifest.tensors);
+  ReserveInLargePages(json.size() / kModuleTextBytes, &context.manifest.modules);
   const json::Options options = {
       .max_depth = kMaxDepth, .max_string_bytes = kMaxStringBytes, .name_rules = true};
   const json::Slot root = json::Slot::Object(&context, &kManifestTable);
