@@ -88,7 +88,7 @@ namespace {
 
 uint64_t BarrierDetail(int id, int threads) {
   if (id < 1 || id > 15 || threads <= 0 || threads % kWarpSize != 0)
-    ThisMachine().Fail("barrier %d of %d threads: ids are 1 to 15, threads come in whole warps", id,
+    ThisMachine().Fail("NamedSync(%d, %d): ids are 1 to 15, threads come in whole warps", id,
                        threads);
   return static_cast<uint64_t>(id) << 32 | static_cast<uint32_t>(threads);
 }
@@ -99,8 +99,8 @@ bool ArriveAtNamed(simt::Warp& warp, bool waits) {
   const int expected = static_cast<int>(static_cast<uint32_t>(warp.detail));
   simt::Barrier& barrier = warp.block->barriers[id];
   if (barrier.arrived != 0 && barrier.threads != expected)
-    ThisMachine().Fail("barrier %d of %d threads, but other warps wait there for %d threads", id,
-                       expected, barrier.threads);
+    ThisMachine().Fail("NamedSync(%d, %d), but other warps wait there for %d threads", id, expected,
+                       barrier.threads);
   barrier.threads = expected;
   return ThisMachine().ArriveAtBarrier(barrier, warp, expected, waits);
 }

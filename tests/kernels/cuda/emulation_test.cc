@@ -161,6 +161,15 @@ TEST_F(Emulation, ReportsNamedBarriersOfDifferingCounts) {
       {.threads = 32}, [] { NamedSync(1, 40); }, "whole warps");
 }
 
+TEST_F(Emulation, ReportsArrivalsThatNobodyMeets) {
+  ExpectFailure(
+      {.threads = 64},
+      [] {
+        if (ThreadIdx() < 32) NamedArrive(1, 64);
+      },
+      "exits while barrier 1 waits");
+}
+
 TEST_F(Emulation, ReportsSharedMemoryOutOfBounds) {
   const LaunchShape shape = {.threads = 32, .shared_bytes = 512};
   uint32_t r[4];
