@@ -80,8 +80,9 @@ if [ $plain = 1 ]; then
   stage "tests on each backend" test_each_backend
 fi
 if [ $sanitize = 1 ]; then
-  # More optimization takes twice as long to build, and the tests hardly less. GPU code is not sanitized: one architecture of it will do.
-  sanitized=(-DCMAKE_BUILD_TYPE=RelWithDebInfo "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1 -DNDEBUG")
+  # More optimization takes twice as long to build, and the tests hardly less. Warnings are the plain build's matter: with less, GCC 12 sees
+  # mismatched pairs of new and delete where there are none. GPU code is not sanitized: one architecture of it will do.
+  sanitized=(-DCMAKE_BUILD_TYPE=RelWithDebInfo "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1 -DNDEBUG" -DOCTAVO_WERROR=OFF)
   stage "build, ASan+UBSan" configure_and_build build-asan all -- "${sanitized[@]}" -DOCTAVO_SANITIZE=address,undefined \
     -DOCTAVO_CUDA_ARCHITECTURES=80-real
   stage "tests, ASan+UBSan" test_sanitized

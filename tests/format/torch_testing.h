@@ -10,12 +10,11 @@ namespace octavo::testing {
 
 inline std::string LittleEndian(uint64_t value, size_t bytes) {
   std::string text;
-  for (size_t i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i));
+  for (size_t i = 0; i < bytes; ++i) text += static_cast<char>(i < 8 ? value >> (8 * i) : 0);
   return text;
 }
 
-// ---- Pickles
-// --------------------------------------------------------------------------------------
+// ---- Pickles ------------------------------------------------------------------------------------
 inline std::string Str(std::string_view text) {
   return "X" + LittleEndian(text.size(), 4) + std::string(text);
 }
