@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
-#include <new>
 
 #include "libquant/fingerprint.h"
+#include "libquant/out_of_memory.h"
 #include "libquant/output_path.h"
 #include "libquant/parts.h"
 #include "libquant/pipeline.h"
@@ -247,11 +247,7 @@ Result<ConvertReport> ConvertChecked(const std::string& source_path, const std::
 
 Result<ConvertReport> Convert(const std::string& source, const std::string& output,
                               const ConvertOptions& options) {
-  try {
-    return ConvertChecked(source, output, options);
-  } catch (const std::bad_alloc&) {
-    return Status(ErrorCode::kLimit, "out of memory");
-  }
+  return CatchOutOfMemory([&] { return ConvertChecked(source, output, options); });
 }
 
 }  // namespace octavo::quant

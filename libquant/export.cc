@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
-#include <new>
 #include <nlohmann/json.hpp>
 
 #include "libquant/export_config.h"
 #include "libquant/export_plan.h"
 #include "libquant/export_run.h"
+#include "libquant/out_of_memory.h"
 #include "libquant/output_path.h"
 #include "octavo/checkpoint.h"
 #include "octavo/output_folder.h"
@@ -124,11 +124,7 @@ Result<ExportReport> ExportChecked(const std::string& file, const std::string& p
 
 Result<ExportReport> Export(const std::string& file, const std::string& folder,
                             const ExportOptions& options) {
-  try {
-    return ExportChecked(file, folder, options);
-  } catch (const std::bad_alloc&) {
-    return Status(ErrorCode::kLimit, "out of memory");
-  }
+  return CatchOutOfMemory([&] { return ExportChecked(file, folder, options); });
 }
 
 }  // namespace octavo::quant

@@ -4,9 +4,9 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <new>
 #include <system_error>
 
+#include "libquant/out_of_memory.h"
 #include "libquant/parts.h"
 #include "octavo/convert.h"
 #include "octavo/writer.h"
@@ -160,11 +160,7 @@ Result<ConvertReport> JoinChecked(const std::string& output, bool overwrite) {
 }  // namespace
 
 Result<ConvertReport> Join(const std::string& output, bool overwrite) {
-  try {
-    return JoinChecked(output, overwrite);
-  } catch (const std::bad_alloc&) {
-    return Status(ErrorCode::kLimit, "out of memory");
-  }
+  return CatchOutOfMemory([&] { return JoinChecked(output, overwrite); });
 }
 
 }  // namespace octavo::quant

@@ -4,10 +4,11 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
-#include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
+
+#include "libquant/out_of_memory.h"
 
 namespace octavo::quant {
 namespace {
@@ -22,7 +23,7 @@ class Run {
     while (!stopped_.load(std::memory_order_relaxed)) {
       const size_t item = next_.fetch_add(1);
       if (item >= num_items_) return;
-      Status status = Guarded([&] { return Process(item, worker); });
+      Status status = CatchOutOfMemory([&] { return Process(item, worker); });
       if (!status.ok()) Fail(item, std::move(status));
     }
   }
@@ -38,14 +39,6 @@ class Run {
   const Status& error() const { return error_; }
 
  private:
-  template <typename Function>
-  static Status Guarded(Function function) {
-    try {
-      return function();
-    } catch (const std::bad_alloc&) {
-      return Status(ErrorCode::kLimit, "out of memory");
-    }
-  }
   Status Process(size_t item, size_t worker) {
     OCTAVO_RETURN_IF_ERROR(stages_->Compute(item, worker));
     {

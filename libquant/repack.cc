@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <new>
 
 #include "libquant/code_rows.h"
 #include "libquant/ordered_run.h"
+#include "libquant/out_of_memory.h"
 #include "libquant/output_path.h"
 #include "libquant/progress_meter.h"
 #include "libquant/repack_plan.h"
@@ -204,11 +204,7 @@ Result<RepackReport> RepackChecked(const std::string& file, const std::string& o
 
 Result<RepackReport> Repack(const std::string& file, const std::string& output,
                             const RepackOptions& options) {
-  try {
-    return RepackChecked(file, output, options);
-  } catch (const std::bad_alloc&) {
-    return Status(ErrorCode::kLimit, "out of memory");
-  }
+  return CatchOutOfMemory([&] { return RepackChecked(file, output, options); });
 }
 
 }  // namespace octavo::quant

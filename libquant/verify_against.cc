@@ -1,9 +1,9 @@
 // A file against its source: everything recomputed by the same pipeline, and compared.
 #include <algorithm>
 #include <cstring>
-#include <new>
 
 #include "libquant/compare_sink.h"
+#include "libquant/out_of_memory.h"
 #include "libquant/output_path.h"
 #include "libquant/pipeline.h"
 #include "libquant/plan.h"
@@ -174,11 +174,7 @@ Result<std::vector<Finding>> Verify(const std::string& file, const std::string& 
 
 Result<std::vector<Finding>> VerifyAgainst(const std::string& file, const std::string& source,
                                            const ConvertOptions& options) {
-  try {
-    return Verify(file, source, options);
-  } catch (const std::bad_alloc&) {
-    return Status(ErrorCode::kLimit, "out of memory");
-  }
+  return CatchOutOfMemory([&] { return Verify(file, source, options); });
 }
 
 }  // namespace octavo::quant
