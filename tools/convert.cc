@@ -8,9 +8,8 @@
 #include "tools/command.h"
 #include "tools/convert_report.h"
 #include "tools/options.h"
-#include "tools/progress.h"
 #include "tools/read_text_file.h"
-#include "tools/signals.h"
+#include "tools/run_with_progress.h"
 #include "tools/text.h"
 
 namespace octavo::tools {
@@ -171,15 +170,9 @@ Status ConvertCommand::RunDry() {
 }
 
 Status ConvertCommand::RunConversion() {
-  CancelOnSignals();
-  Result<quant::ConvertReport> report = [this] {
-    ProgressLine line(progress.mode());
-    options.progress = [&line](const quant::Progress& now) {
-      line.Update(now.bytes_done, now.bytes_total, now.tensor == nullptr ? "" : *now.tensor);
-      return !Cancelled();
-    };
+  Result<quant::ConvertReport> report = RunWithProgress(progress.mode(), &options.progress, [this] {
     return quant::Convert(source, output, options);
-  }();
+  });
   if (!report.ok()) return ForceHint(report.status());
   PrintWarnings(report->warnings, progress.quiet);
   const std::string written = output.substr(0, output.rfind('/') + 1) + report->files.front();

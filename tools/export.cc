@@ -8,8 +8,7 @@
 #include "tools/command.h"
 #include "tools/json.h"
 #include "tools/options.h"
-#include "tools/progress.h"
-#include "tools/signals.h"
+#include "tools/run_with_progress.h"
 #include "tools/text.h"
 
 namespace octavo::tools {
@@ -82,15 +81,8 @@ Status ExportCommand::Run() {
   if (!max_shard_size.empty()) {
     OCTAVO_ASSIGN_OR_RETURN(options.max_shard_bytes, ParseByteSize(max_shard_size));
   }
-  CancelOnSignals();
-  const Result<quant::ExportReport> report = [this] {
-    ProgressLine line(progress.mode());
-    options.progress = [&line](const quant::Progress& now) {
-      line.Update(now.bytes_done, now.bytes_total, now.tensor == nullptr ? "" : *now.tensor);
-      return !Cancelled();
-    };
-    return quant::Export(file, output, options);
-  }();
+  const Result<quant::ExportReport> report = RunWithProgress(
+      progress.mode(), &options.progress, [this] { return quant::Export(file, output, options); });
   if (!report.ok()) return ForceHint(report.status());
   if (!progress.quiet) {
     for (const std::string& warning : report->warnings) PrintWarning(warning);

@@ -8,8 +8,7 @@
 #include "tools/command.h"
 #include "tools/json.h"
 #include "tools/options.h"
-#include "tools/progress.h"
-#include "tools/signals.h"
+#include "tools/run_with_progress.h"
 #include "tools/text.h"
 
 namespace octavo::tools {
@@ -78,15 +77,8 @@ Status RepackCommand::Run() {
   if (!max_shard_size.empty()) {
     OCTAVO_ASSIGN_OR_RETURN(options.max_shard_bytes, ParseByteSize(max_shard_size));
   }
-  CancelOnSignals();
-  const Result<quant::RepackReport> report = [this] {
-    ProgressLine line(progress.mode());
-    options.progress = [&line](const quant::Progress& now) {
-      line.Update(now.bytes_done, now.bytes_total, now.tensor == nullptr ? "" : *now.tensor);
-      return !Cancelled();
-    };
-    return quant::Repack(file, output, options);
-  }();
+  const Result<quant::RepackReport> report = RunWithProgress(
+      progress.mode(), &options.progress, [this] { return quant::Repack(file, output, options); });
   if (!report.ok()) return ForceHint(report.status());
   if (json) {
     Print(ToText(ReportJson(output, *report)));
