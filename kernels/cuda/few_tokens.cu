@@ -29,8 +29,8 @@ namespace {
 constexpr int kWarps = 8;  // that multiply
 constexpr int kThreads = 32 * kWarps;
 constexpr int kRows = kMaxFewTokens;
-constexpr int kGroups = 2;
-constexpr int kCols = 8 * kGroups;
+constexpr int kCols = kFewTokensTileCols;
+constexpr int kGroups = kCols / 8;
 constexpr int kElements = kRows * kCols;  // of a tile
 constexpr int kStepBytes = 64;            // of a row: 16 for each lane of a quad
 constexpr int kPickedGroups = 2;

@@ -14,12 +14,11 @@ constexpr int32_t kMaxDepthZeropoint = 33025;
 // Above it tiles are faster than the kernel for few tokens, where there is wgmma and X has 16 bits,
 // unless weights are so small that each block takes two of its narrow tiles.
 constexpr int32_t kMaxFewBesideWgmma = 8;
-constexpr int32_t kFewTileCols = 16;
 constexpr int32_t kShortRows = 8192;
 
 int32_t MaxFewTokens(const DeviceTraits& device, const ProductOperands& o) {
-  const bool small =
-      o.out_features <= 2 * kFewTileCols * device.multiprocessors && o.code_stride <= kShortRows;
+  const bool small = o.out_features <= 2 * kFewTokensTileCols * device.multiprocessors &&
+                     o.code_stride <= kShortRows;
   const bool tiles = device.has_wgmma && o.x_type != ElementType::kFloat32 && !small;
   return tiles ? kMaxFewBesideWgmma : kMaxFewTokens;
 }

@@ -14,6 +14,7 @@ namespace octavo::cuda {
 
 // Up to kMaxFewTokens tokens, on every device.
 inline constexpr int32_t kMaxFewTokens = 16;
+inline constexpr int32_t kFewTokensTileCols = 16;  // output features of its tiles
 CudaStatus LaunchFewTokens(const ProductOperands& o, const DeviceTraits& device, void* stream);
 
 // The same with the quantization in the same kernel, for fewer tokens still. Of the operands those
