@@ -93,7 +93,6 @@ class _Quantized:
 
 def _quantized_of_files(files: Iterable[str]) -> dict[str, _Quantized]:
     """The quantized modules of safetensors files, from their headers."""
-    dtypes = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
     found: dict[str, _Quantized] = {}
     kept: dict[str, tuple[int, torch.dtype]] = {}
     for path in files:
@@ -104,7 +103,7 @@ def _quantized_of_files(files: Iterable[str]) -> dict[str, _Quantized]:
                         found[key.removesuffix(suffix)] = _Quantized(suffix.removeprefix(".weight_"))
                 if key.endswith(".weight_kept"):
                     header = file.get_slice(key)
-                    kept[key.removesuffix(".weight_kept")] = (header.get_shape()[0], dtypes[header.get_dtype()])
+                    kept[key.removesuffix(".weight_kept")] = (header.get_shape()[0], octavo_torch.TORCH_DTYPES[header.get_dtype()])
     for name, (count, dtype) in kept.items():
         found[name].kept, found[name].kept_dtype = count, dtype
     return found
@@ -355,8 +354,6 @@ class _undisturbed:
             gc.enable()
         if self.was_shown:
             transformers.utils.logging.enable_progress_bar()
-
-
 
 
 __all__ = ["Linear8bit", "OctavoConfig", "OctavoQuantizer", "load"]
