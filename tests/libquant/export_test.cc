@@ -18,16 +18,8 @@ using testing::Encode;
 using testing::ModelFolder;
 using testing::Output;
 
-constexpr char kProfile[] = R"({"octavo_profile": 1, "modules": {
-  "model.layers.0.mlp.up_proj": {"in_features": 333, "features": [{"index": 3, "max_abs": 9},
-                                                                 {"index": 311, "max_abs": 8}]}}})";
 constexpr char kMixtral[] =
     R"({"model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "dtype": "bfloat16"})";
-
-std::string BytesOf(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 // The weights that a module stands for, in the source's type and orientation.
 std::vector<std::byte> Dequantized(const Output& output, const format::Module& module) {
@@ -147,24 +139,24 @@ TEST_F(ExportTest, EveryFormOfTheFileGivesTheSameFolder) {
   WriteLlama();
   Convert();
   ASSERT_TRUE(Export(ExportFormat::kSafetensors).ok());
-  const std::string plain = BytesOf(model_->File("out/model.safetensors"));
+  const std::string plain = testing::BytesOf(model_->File("out/model.safetensors"));
   ASSERT_TRUE(Export(ExportFormat::kBitsandbytes).ok());
-  const std::string codes = BytesOf(model_->File("out/model.safetensors"));
+  const std::string codes = testing::BytesOf(model_->File("out/model.safetensors"));
   for (const ConvertOptions& options :
        {ConvertOptions{.layout = format::CodeLayout::kVnni16x4, .overwrite = true},
         ConvertOptions{
             .codec = format::Codec::kZstd, .max_shard_bytes = 400'000, .overwrite = true}}) {
     Convert(options);
     ASSERT_TRUE(Export(ExportFormat::kSafetensors).ok());
-    EXPECT_TRUE(BytesOf(model_->File("out/model.safetensors")) == plain);
+    EXPECT_TRUE(testing::BytesOf(model_->File("out/model.safetensors")) == plain);
     ASSERT_TRUE(Export(ExportFormat::kBitsandbytes).ok());
-    EXPECT_TRUE(BytesOf(model_->File("out/model.safetensors")) == codes);
+    EXPECT_TRUE(testing::BytesOf(model_->File("out/model.safetensors")) == codes);
   }
 }
 
 TEST_F(ExportTest, KeptColumnsHaveTheirExactWeights) {
   WriteLlama();
-  Convert({.keep_columns = kProfile});
+  Convert({.keep_columns = testing::kUpProjProfile});
   ASSERT_TRUE(Export(ExportFormat::kSafetensors).ok());
   const auto source = SafetensorsFile::Open(model_->path() + "/model.safetensors");
   const std::string name = "model.layers.0.mlp.up_proj.weight";
@@ -206,7 +198,7 @@ TEST_F(ExportTest, BitsandbytesHasCodesAbsmaxAndFormat) {
   EXPECT_TRUE(Read(p + "SCB") == output.Read(p + "weight_absmax"));
   EXPECT_EQ(Read(p + "weight_format"), std::vector<std::byte>{std::byte{0}});
   EXPECT_EQ(Names().size(), 5u + 2 * 2);
-  const std::string config = BytesOf(model_->File("out/config.json"));
+  const std::string config = testing::BytesOf(model_->File("out/config.json"));
   EXPECT_NE(config.find("\"quant_method\": \"bitsandbytes\""), std::string::npos) << config;
   EXPECT_NE(config.find("\"llm_int8_threshold\": 6.0"), std::string::npos) << config;
   EXPECT_NE(config.find("\"lm_head\""), std::string::npos) << "a tied head is a linear, too";
@@ -229,7 +221,7 @@ TEST_F(ExportTest, CompressedTensorsHasSteps) {
 
 TEST_F(ExportTest, TransformersHasAllButTheSums) {
   WriteLlama();
-  Convert({.keep_columns = kProfile, .layout = format::CodeLayout::kVnni16x4});
+  Convert({.keep_columns = testing::kUpProjProfile, .layout = format::CodeLayout::kVnni16x4});
   const auto report = Export(ExportFormat::kTransformers);
   ASSERT_TRUE(report.ok()) << report.status().message();
   EXPECT_TRUE(report->warnings.empty());
@@ -247,7 +239,7 @@ TEST_F(ExportTest, TransformersHasAllButTheSums) {
   const std::vector<std::byte> codes = Read(p + "weight");
   Convert({.overwrite = true});
   EXPECT_TRUE(codes == Output(model_->File("m.8vo")).Read(p + "weight")) << "plain codes";
-  const std::string config = BytesOf(model_->File("out/config.json"));
+  const std::string config = testing::BytesOf(model_->File("out/config.json"));
   EXPECT_NE(config.find("\"quant_method\": \"octavo\""), std::string::npos) << config;
   EXPECT_NE(config.find("\"row_rule\": \"inlier_columns\""), std::string::npos) << config;
 }
@@ -261,7 +253,7 @@ TEST_F(ExportTest, TransformersTakesZeroPoints) {
     const std::string tensor = "model.layers.0.mlp.down_proj." + name;
     EXPECT_TRUE(Read(tensor) == output.Read(tensor)) << name;
   }
-  EXPECT_NE(BytesOf(model_->File("out/config.json")).find("\"full_range\": true"),
+  EXPECT_NE(testing::BytesOf(model_->File("out/config.json")).find("\"full_range\": true"),
             std::string::npos);
 }
 

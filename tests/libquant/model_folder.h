@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <string>
 #include <vector>
@@ -48,6 +50,16 @@ inline std::vector<float> Decode(DType dtype, std::span<const std::byte> bytes) 
     }
   }
   return values;
+}
+
+// Two kept columns of an up_proj with 333 in_features.
+inline constexpr char kUpProjProfile[] = R"({"octavo_profile": 1, "modules": {
+  "model.layers.0.mlp.up_proj": {"in_features": 333, "features": [{"index": 3, "max_abs": 9},
+                                                                 {"index": 311, "max_abs": 8}]}}})";
+
+inline std::string BytesOf(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 template <typename T>

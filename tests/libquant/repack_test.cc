@@ -17,10 +17,6 @@ using testing::kTiedLlama;
 using testing::ModelFolder;
 using testing::Output;
 
-constexpr char kProfile[] = R"({"octavo_profile": 1, "modules": {
-  "model.layers.0.mlp.up_proj": {"in_features": 333, "features": [{"index": 3, "max_abs": 9},
-                                                                 {"index": 311, "max_abs": 8}]}}})";
-
 // Several chunks, heights and widths that no layout divides, kept columns, experts, a bias, a tie.
 void WriteModel(ModelFolder* model) {
   model->Add("model.embed_tokens.weight", {50, 333});
@@ -29,11 +25,6 @@ void WriteModel(ModelFolder* model) {
   model->Add("model.layers.0.mlp.down_proj.weight", {65, 4001});
   model->Add("model.layers.0.input_layernorm.weight", {333});
   model->Write(kTiedLlama);
-}
-
-std::string BytesOf(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 struct Form {
@@ -56,7 +47,7 @@ class RepackTest : public ::testing::Test {
     options.layout = form.layout;
     options.codec = form.codec;
     options.max_shard_bytes = form.max_shard_bytes;
-    options.keep_columns = kProfile;
+    options.keep_columns = testing::kUpProjProfile;
     const auto report = quant::Convert(model_.path(), model_.File(name), options);
     EXPECT_TRUE(report.ok()) << report.status().message();
     return model_.File(name);
@@ -91,9 +82,10 @@ TEST_F(RepackTest, GivesTheFileOfAConversionWithTheSameOptions) {
       ASSERT_TRUE(report.ok()) << report.status().message();
       EXPECT_EQ(report->files.size() > 1, kForms[to].max_shard_bytes > 0);
       for (const std::string& file : report->files) {
-        const std::string expected = BytesOf(model_.File("form" + std::to_string(to) + "/" + file));
+        const std::string expected =
+            testing::BytesOf(model_.File("form" + std::to_string(to) + "/" + file));
         ASSERT_FALSE(expected.empty()) << file;
-        EXPECT_TRUE(BytesOf(model_.File(folder + "/" + file)) == expected) << file;
+        EXPECT_TRUE(testing::BytesOf(model_.File(folder + "/" + file)) == expected) << file;
       }
     }
   }
@@ -103,7 +95,7 @@ TEST_F(RepackTest, KeepsEachLayoutUnlessTold) {
   Convert("a.8vo", kForms[1]);
   const auto report = quant::Repack(model_.File("a.8vo"), model_.File("b.8vo"), {});
   ASSERT_TRUE(report.ok()) << report.status().message();
-  EXPECT_TRUE(BytesOf(model_.File("a.8vo")) == BytesOf(model_.File("b.8vo")));
+  EXPECT_TRUE(testing::BytesOf(model_.File("a.8vo")) == testing::BytesOf(model_.File("b.8vo")));
 }
 
 TEST_F(RepackTest, DoesNotDependOnTheThreads) {
