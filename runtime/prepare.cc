@@ -27,7 +27,7 @@ class Preparer {
  public:
   // `reader` or `in_memory`: where the operands are; the other is null.
   Preparer(PreparedLinear::State* state, const format::Reader* reader,
-           const Linear::InMemory* in_memory, int64_t expert, bool check_digests)
+           const Linear::InMemory* in_memory, int64_t expert, const PrepareOptions& options)
       : state_(*state),
         view_(state->view),
         reader_(reader),
@@ -37,7 +37,9 @@ class Preparer {
         out_(OutRange(state->linear)),
         in_(InRange(state->linear)),
         expert_(static_cast<uint64_t>(expert)),
-        check_digests_(check_digests) {}
+        check_digests_(options.check_digests),
+        parallel_(options.parallel.run != nullptr ? options.parallel
+                                                  : state->backend->DefaultParallel()) {}
 
   Status Run() {
     view_.out_features = out_.count();
@@ -110,7 +112,7 @@ class Preparer {
     if (stored != view_.layout && view_.layout != kernels::WeightLayout::kPlain) {
       OCTAVO_ASSIGN_OR_RETURN(AlignedBuffer packed,
                               AlignedBuffer::Allocate(kernels::LayoutBytes(view_.layout, out, in)));
-      kernels::PackCodes(view_.layout, codes.as<int8_t>(), out, in, packed.as<int8_t>());
+      kernels::PackCodes(view_.layout, codes.as<int8_t>(), out, in, packed.as<int8_t>(), parallel_);
       codes = {packed.span(), std::move(packed), 0};
     }
     view_.codes = Keep<int8_t>(std::move(codes));
@@ -309,6 +311,7 @@ class Preparer {
   const FeatureRange out_, in_;  // of the module's features
   const uint64_t expert_;
   const bool check_digests_;
+  const kernels::ParallelFor parallel_;
 };
 
 // Who multiplies: state->device and the choice of options.cpu.
@@ -346,8 +349,7 @@ Result<PreparedLinear> PreparedLinear::Create(const Linear& linear, Device devic
   auto state = std::make_unique<State>(State{linear, device, nullptr, {}, {}, {}});
   OCTAVO_RETURN_IF_ERROR(ChooseBackend(options.cpu, state.get()));
   const format::Reader* reader = linear.in_memory_ == nullptr ? &linear.model_.reader() : nullptr;
-  Preparer preparer(state.get(), reader, linear.in_memory_.get(), linear.expert_,
-                    options.check_digests);
+  Preparer preparer(state.get(), reader, linear.in_memory_.get(), linear.expert_, options);
   const std::string context =
       (reader == nullptr ? "linear" : reader->path() + ": module") + " \"" + linear.name() + "\"";
   OCTAVO_RETURN_IF_ERROR(preparer.Run().WithContext(context));

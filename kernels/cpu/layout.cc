@@ -4,6 +4,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "kernels/cpu/parallel.h"
 #include "octavo/kernels.h"
 
 namespace octavo::kernels {
@@ -49,6 +50,19 @@ void ForTiles(size_t out_features, size_t in_features, Body&& body) {
   }
 }
 
+void PackRows(WeightLayout layout, const int8_t* plain, size_t rows, size_t in_features,
+              int8_t* packed) {
+  if (layout == WeightLayout::kPlain) {
+    std::memcpy(packed, plain, rows * in_features);
+    return;
+  }
+  ForTiles(rows, in_features, [&](size_t from, size_t tile_rows, size_t width, size_t to) {
+    if (tile_rows < kOutGroup || width < kInPadding) std::memset(packed + to, 0, kTileBytes);
+    ForRuns(plain + from, in_features, tile_rows, width, packed + to,
+            [](const int8_t* run, int8_t* place, size_t n) { std::memcpy(place, run, n); });
+  });
+}
+
 }  // namespace
 
 size_t LayoutBytes(WeightLayout layout, size_t out_features, size_t in_features) {
@@ -57,17 +71,16 @@ size_t LayoutBytes(WeightLayout layout, size_t out_features, size_t in_features)
 }
 
 void PackCodes(WeightLayout layout, const int8_t* plain, size_t out_features, size_t in_features,
-               int8_t* packed) {
-  const size_t bytes = LayoutBytes(layout, out_features, in_features);
-  if (bytes == 0) return;
-  if (layout == WeightLayout::kPlain) {
-    std::memcpy(packed, plain, bytes);
-    return;
-  }
-  ForTiles(out_features, in_features, [&](size_t from, size_t rows, size_t width, size_t to) {
-    if (rows < kOutGroup || width < kInPadding) std::memset(packed + to, 0, kTileBytes);
-    ForRuns(plain + from, in_features, rows, width, packed + to,
-            [](const int8_t* run, int8_t* place, size_t n) { std::memcpy(place, run, n); });
+               int8_t* packed, const ParallelFor& parallel) {
+  if (out_features == 0 || in_features == 0) return;
+  // A large page of memory that is new, which costs more than the packing, goes to one thread.
+  constexpr size_t kTaskBytes = size_t{2} << 20;
+  const size_t group_bytes = LayoutBytes(layout, kOutGroup, in_features);
+  const size_t task_rows = kOutGroup * std::max<size_t>(1, kTaskBytes / group_bytes);
+  RunParallel(parallel, (out_features + task_rows - 1) / task_rows, [&](size_t task) {
+    const size_t begin = task * task_rows, rows = std::min(task_rows, out_features - begin);
+    PackRows(layout, plain + begin * in_features, rows, in_features,
+             packed + begin / kOutGroup * group_bytes);
   });
 }
 

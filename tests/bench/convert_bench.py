@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -79,6 +80,16 @@ def write_seconds(path, count):
     return seconds
 
 
+def both_seconds(paths, path, count):
+    """Reading `paths` while a second thread writes `count` bytes and syncs them: what the disk does when both are asked of it."""
+    start = time.monotonic()
+    reader = threading.Thread(target=read_seconds, args=(paths,))
+    reader.start()
+    write_seconds(path, count)
+    reader.join()
+    return time.monotonic() - start
+
+
 def machine_facts(octavo):
     model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown CPU")
     memory = int(next(line for line in open("/proc/meminfo") if line.startswith("MemTotal")).split()[1]) * 1024
@@ -120,17 +131,20 @@ def run_disk(args, work):
             output.unlink()
             prepare(files)
             reading, writing = read_seconds(files), write_seconds(work / "copy", out_bytes)
-            rows.append((usage, reading, writing))
+            prepare(files)
+            both = both_seconds(files, work / "copy", out_bytes)
+            rows.append((usage, reading, writing, both))
             print(f"  {state}: convert {usage}; read {reading:.2f} s, write and sync {writing:.2f} s: "
-                  f"{usage.wall / (reading + writing):.2f} times")
+                  f"{usage.wall / (reading + writing):.2f} times; both at once {both:.2f} s")
             ok &= usage.peak_bytes <= PEAK_LIMIT
         wall = statistics.median(row[0].wall for row in rows)
-        reading, writing = (statistics.median(row[i] for row in rows) for i in (1, 2))
+        reading, writing, both = (statistics.median(row[i] for row in rows) for i in (1, 2, 3))
         print(f"{state} page cache, median of {args.runs}: {wall:.2f} s for {gb(source_bytes)} -> {gb(out_bytes)}, "
               f"{statistics.median(row[0].cpu for row in rows):.2f} CPU seconds")
         print(f"  against reading, then writing and syncing as many bytes: {wall / (reading + writing):.2f} times "
               f"({reading:.2f} + {writing:.2f} s, {rate(source_bytes, reading)} and {rate(out_bytes, writing)})")
-        print(f"  share of the disk's write bandwidth: {100 * writing / wall:.0f} %")
+        print(f"  share of the disk's write bandwidth: {100 * writing / wall:.0f} % of it alone, {100 * both / wall:.0f} % of it "
+              f"while the source is read ({both:.2f} s for both at once)")
         ok &= check_peak(max((row[0] for row in rows), key=lambda usage: usage.peak_bytes), "  memory")
     usage = convert(args, source, output, data_limit=DATA_LIMIT)
     print(f"under RLIMIT_DATA = {DATA_LIMIT // MIB} MiB: completed, {usage}")

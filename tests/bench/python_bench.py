@@ -1,20 +1,26 @@
 #!/usr/bin/env python3
-"""Octavo, bitsandbytes and torch under transformers, side by side: load, first forward, prefill, decode, process start to first token, memory.
+"""Octavo, bitsandbytes, CTranslate2 and torch, side by side: load, first forward, prefill, decode, process start to first token, memory.
 
     python_bench.py --octavo build/tools/octavo --work DIR [--rounds 3] [--layers 22] [--threads N] [--new-tokens 16] [--prompt 128]
+                    [--contenders octavo,bitsandbytes,torch] [--generate BINARY]
 
-The model is a Llama of TinyLlama's shape with random weights (1.1 billion parameters with 22 layers), made in DIR once. Each contender runs
-in a process of its own, in turns; the best of the rounds is printed, for whatever else runs on the machine only adds time. Run it on an idle
-machine, in the environment of the peers with the package installed (or $OCTAVO_LIBRARY and $PYTHONPATH set).
+The model is a Llama of TinyLlama's shape with random weights (1.1 billion parameters with 22 layers), made in DIR once. Contenders: octavo,
+bitsandbytes and torch, all under transformers; ctranslate2 (int8, where it is installed); generate, which is docs/examples/generate's program.
+Each runs in a process of its own, in turns; the best of the rounds is printed, for whatever else runs on the machine only adds time. Prefill is
+what generation needs of it, the logits behind the last token. Run it on an idle machine, in the environment of the peers with the package
+installed (or $OCTAVO_LIBRARY and $PYTHONPATH set).
 """
 
 import argparse
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
+
+import peers
 
 FIGURES = ("load", "first forward", "prefill", "decode", "start to first token", "resident")
 
@@ -28,6 +34,12 @@ def make_model(folder, layers):
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     transformers.LlamaForCausalLM(config).save_pretrained(folder, max_shard_size="100GB")
+
+
+def convert_for_ctranslate2(work):
+    """CTranslate2 wants a tokenizer; it comes after the others' model was made."""
+    subprocess.run([sys.executable, "-c", peers.TOKENIZER, work / "model", "32000"], check=True)
+    subprocess.run([sys.executable, "-c", peers.CTRANSLATE2, work / "model", work / "model.ct2"], check=True)
 
 
 def load(contender, work):
@@ -52,8 +64,7 @@ def warm_imports():
         transformers.LlamaForCausalLM(config)(torch.zeros(1, 1, dtype=torch.long))
 
 
-def run(contender, work, prompt, new_tokens, threads):
-    """One contender in this process: its figures as a dictionary."""
+def run_transformers(contender, work, prompt, new_tokens, threads):
     import torch
     torch.set_num_threads(threads)
     open_model = load(contender, work)
@@ -72,7 +83,7 @@ def run(contender, work, prompt, new_tokens, threads):
         prefills = []
         for _ in range(3):
             begin = time.perf_counter()
-            cache = model(ids).past_key_values
+            cache = model(ids, logits_to_keep=1).past_key_values
             prefills.append(time.perf_counter() - begin)
         figures["prefill"] = min(prefills)
         steps = []
@@ -81,9 +92,62 @@ def run(contender, work, prompt, new_tokens, threads):
             model(ids[:, :1], past_key_values=cache)
             steps.append(time.perf_counter() - begin)
         figures["decode"] = sorted(steps)[len(steps) // 2]
-    status = pathlib.Path("/proc/self/status").read_text()
-    figures["resident"] = int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
     return figures
+
+
+def run_ctranslate2(work, prompt, new_tokens, threads):
+    import ctranslate2
+    begin = time.perf_counter()
+    generator = ctranslate2.Generator(str(work / "model.ct2"), compute_type="int8", intra_threads=threads)
+    figures = {"load": time.perf_counter() - begin}
+    ids = [f"w{i}" for i in range(3, prompt + 3)]
+
+    def seconds(tokens, count):
+        begin = time.perf_counter()
+        generator.generate_batch([tokens], max_length=count, min_length=count, include_prompt_in_result=False)
+        return time.perf_counter() - begin
+    figures["first forward"] = seconds(ids[:1], 1)
+    if start := os.environ.get("OCTAVO_BENCH_START"):
+        return {"start to first token": time.time() - float(start)}
+    figures["prefill"] = min(seconds(ids, 1) for _ in range(3))
+    figures["decode"] = (seconds(ids, new_tokens + 1) - figures["prefill"]) / new_tokens
+    return figures
+
+
+def run(contender, work, prompt, new_tokens, threads):
+    """One contender in this process: its figures as a dictionary."""
+    if contender == "ctranslate2":
+        figures = run_ctranslate2(work, prompt, new_tokens, threads)
+    else:
+        figures = run_transformers(contender, work, prompt, new_tokens, threads)
+    status = pathlib.Path("/proc/self/status").read_text()
+    return figures | {"resident": int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9}
+
+
+def run_generate(args):
+    """docs/examples/generate: it prints its own times."""
+    def figures(prompt, new_tokens):
+        command = [args.generate, args.work / "model.8vo", "--ids", " ".join(map(str, range(1, prompt + 1))), "-n", str(new_tokens),
+                   "--threads", str(args.threads), "--ignore-end"]
+        begin = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        said = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - begin
+        found = re.search(r"load ([\d.]+) s; prompt of \d+ tokens ([\d.]+) s.*; then ([\d.]+) s/token", said)
+        if status != 0 or not found:
+            sys.exit(f"generate: {said}")
+        load, prompt_seconds, decode = map(float, found.groups())
+        return load, prompt_seconds, decode, wall, usage.ru_maxrss * 1024 / 1e9
+    load, prefill, decode, _, resident = figures(args.prompt, args.new_tokens)
+    _, first, _, wall, _ = figures(1, 1)
+    return {"load": load, "first forward": first, "prefill": prefill, "decode": decode, "start to first token": wall, "resident": resident}
+
+
+def figures_of(contender, args):
+    if contender == "generate":
+        return run_generate(args)
+    return in_a_process(contender, args) | in_a_process(contender, args, OCTAVO_BENCH_START=str(time.time()))
 
 
 def in_a_process(contender, args, **environment):
@@ -105,6 +169,7 @@ def main():
     parser.add_argument("--prompt", type=int, default=128)
     parser.add_argument("--new-tokens", type=int, default=16)
     parser.add_argument("--contenders", default="octavo,bitsandbytes,torch")
+    parser.add_argument("--generate", help="the binary of docs/examples/generate; a contender of its own")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -118,12 +183,13 @@ def main():
         make_model(args.work / "model", args.layers)
     if not (args.work / "model.8vo").exists():
         subprocess.run([args.octavo, "convert", args.work / "model", "-o", args.work / "model.8vo", "--quiet"], check=True)
-    contenders = args.contenders.split(",")
+    contenders = args.contenders.split(",") + (["generate"] if args.generate else [])
+    if "ctranslate2" in contenders and not (args.work / "model.ct2").exists():
+        convert_for_ctranslate2(args.work)
     best = {contender: {} for contender in contenders}
     for _ in range(args.rounds):
         for contender in contenders:
-            found = in_a_process(contender, args) | in_a_process(contender, args, OCTAVO_BENCH_START=str(time.time()))
-            for name, value in found.items():
+            for name, value in figures_of(contender, args).items():
                 best[contender][name] = min(value, best[contender].get(name, value))
     print(f"{args.threads} threads, best of {args.rounds} rounds, prompt of {args.prompt} tokens; load average {os.getloadavg()[0]:.1f}\n")
     print(f"| | {' | '.join(contenders)} |\n|---|{'---|' * len(contenders)}")

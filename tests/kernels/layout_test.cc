@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <thread>
 #include <vector>
 
 #include "octavo/kernels.h"
@@ -58,6 +59,31 @@ TEST(PackCodes, UnpackGivesThePlainCodesBack) {
         ASSERT_TRUE(packed.Intact() && back.Intact());
       }
     }
+  }
+}
+
+TEST(PackCodes, ManyThreadsGiveTheSameBytes) {
+  testing::Random random(testing::TestSeed());
+  const size_t out = 2603, in = 2001;  // more than two of the pieces that threads get
+  const std::vector<int8_t> plain = RandomCodes(random, out * in);
+  int64_t num_tasks = 0;
+  ParallelFor parallel;
+  parallel.context = &num_tasks;
+  parallel.run = [](void* context, int64_t count, ParallelFor::Task task, void* task_context) {
+    *static_cast<int64_t*>(context) = count;
+    std::vector<std::thread> threads;
+    for (int64_t i = count - 1; i >= 0; --i) threads.emplace_back(task, task_context, i);
+    for (std::thread& thread : threads) thread.join();
+  };
+  for (const WeightLayout layout : {WeightLayout::kPlain, WeightLayout::kVnni16x4}) {
+    std::vector<int8_t> alone(LayoutBytes(layout, out, in), 1), together(alone.size(), 2);
+    PackCodes(layout, plain.data(), out, in, alone.data());
+    PackCodes(layout, plain.data(), out, in, together.data(), parallel);
+    EXPECT_EQ(alone, together);
+    EXPECT_GE(num_tasks, 3);
+    std::vector<int8_t> back(plain.size());
+    UnpackCodes(layout, together.data(), out, in, back.data());
+    EXPECT_EQ(back, plain);
   }
 }
 

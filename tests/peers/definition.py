@@ -23,6 +23,11 @@ class Weights:
     kept_weight: np.ndarray | None = None  # float64 [kept, out_features]
     bias: np.ndarray | None = None         # float64 [out_features]
 
+    @property
+    def a_float32(self):
+        """absmax / 127, or the step, in float32."""
+        return self.a.astype(F32)
+
 
 @dataclass
 class Settings:
@@ -42,6 +47,10 @@ class Quantized:
     g: np.ndarray
     outlier_columns: np.ndarray
     row_absmax: np.ndarray | None = None  # symmetric only, float32
+
+    @property
+    def s_float32(self):
+        return self.s.astype(F32)
 
 
 def symmetric_codes(values, absmax):
@@ -142,6 +151,34 @@ def multiply(x, quantized, weights):
     if weights.bias is not None:
         y64, magnitude = y64 + weights.bias, magnitude + np.abs(weights.bias)
     return y64, magnitude
+
+
+def fused_multiply_add(a, b, c):
+    """float32(a * b + c) of float32 arrays: the product is exact in float64, and the sum nearly so."""
+    return (a.astype(np.float64) * b.astype(np.float64) + c.astype(np.float64)).astype(F32)
+
+
+def multiply_in_float32(x, quantized, weights):
+    """Section 4 and 5 step by step in float32, in the order that the vector kernels of CPUs share: y, before the rounding to its type.
+
+    The outlier sum by ascending column, then kept columns, each added with a fused multiply-add. Other orders are as right; this one lets
+    two programs be compared bit for bit.
+    """
+    codes = weights.codes.astype(np.float64)
+    if weights.zero_point is not None:
+        codes -= weights.zero_point.astype(np.float64)[:, None]
+    a, kept = weights.a_float32, weights.kept_index if weights.kept_index is not None else ()
+    x = np.asarray(x, dtype=F32)
+    outlier_sum = np.zeros((x.shape[0], codes.shape[0]), dtype=F32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for k in np.setdiff1d(np.flatnonzero(quantized.g.any(axis=0)), kept):
+            rows = np.flatnonzero(quantized.g[:, k])
+            outlier_sum[rows] = fused_multiply_add(x[rows, k][:, None], codes[:, k].astype(F32), outlier_sum[rows])
+        outlier_sum *= a
+        for j, k in enumerate(kept):
+            outlier_sum = fused_multiply_add(x[:, k][:, None], weights.kept_weight[j].astype(F32), outlier_sum)
+        y = (quantized.q @ codes.T).astype(F32) * quantized.s_float32[:, None] * a + outlier_sum
+    return y if weights.bias is None else y + weights.bias.astype(F32)
 
 
 # significand bits, smallest exponent of a normal number, from where on the type rounds to infinity

@@ -74,23 +74,32 @@ TEST_F(Threads, ActivationsMayBeShared) {
   EXPECT_EQ(differing, 0);
 }
 
+// Threads that a caller lends, and how often they were asked.
+struct Lender {
+  std::atomic<int> calls{0};
+  std::atomic<int64_t> tasks{0};
+
+  kernels::ParallelFor parallel_for() {
+    kernels::ParallelFor parallel;
+    parallel.context = this;
+    parallel.num_threads = 5;
+    parallel.run = [](void* context, int64_t count, kernels::ParallelFor::Task task,
+                      void* task_context) {
+      auto* lent = static_cast<Lender*>(context);
+      ++lent->calls;
+      lent->tasks += count;
+      std::vector<std::thread> threads;
+      for (int64_t i = count - 1; i >= 0; --i) threads.emplace_back(task, task_context, i);
+      for (std::thread& thread : threads) thread.join();
+    };
+    return parallel;
+  }
+};
+
 TEST_F(Threads, BorrowedThreadsDoTheWork) {
-  struct Lender {
-    std::atomic<int> calls{0};
-    std::atomic<int64_t> tasks{0};
-  } lender;
+  Lender lender;
   Execution execution;
-  execution.parallel.context = &lender;
-  execution.parallel.num_threads = 5;
-  execution.parallel.run = [](void* context, int64_t count, kernels::ParallelFor::Task task,
-                              void* task_context) {
-    auto* lent = static_cast<Lender*>(context);
-    ++lent->calls;
-    lent->tasks += count;
-    std::vector<std::thread> threads;
-    for (int64_t i = count - 1; i >= 0; --i) threads.emplace_back(task, task_context, i);
-    for (std::thread& thread : threads) thread.join();
-  };
+  execution.parallel = lender.parallel_for();
   for (const auto scope : {format::Scope::kBatch, format::Scope::kToken}) {
     QuantizeOptions options;
     options.scope = scope;
@@ -98,6 +107,19 @@ TEST_F(Threads, BorrowedThreadsDoTheWork) {
   }
   EXPECT_GE(lender.calls, 2);
   EXPECT_GT(lender.tasks, lender.calls);
+}
+
+TEST(ThreadsOfPrepare, AreBorrowedToo) {
+  testing::Random random(testing::TestSeed());
+  testing::ModelSpec spec;
+  spec.linears.push_back(testing::RandomLinear(random, "linear", 1100, 2048));
+  const std::string path = testing::TestPath("large.8vo");
+  testing::WriteModel(path, spec);
+  Lender lender;
+  const PreparedLinear prepared =
+      testing::MustPrepare(path, "linear", 0, {.parallel = lender.parallel_for()});
+  const bool is_packed = prepared.owned_bytes() >= 1100 * 2048;
+  EXPECT_EQ(lender.calls, is_packed ? 1 : 0);
 }
 
 TEST_F(Threads, ResultsDoNotDependOnTheirNumber) {

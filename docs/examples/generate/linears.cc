@@ -24,9 +24,10 @@ Result<std::vector<std::byte>> KeptColumns(const octavo::Model& model, const std
 
 Result<PreparedLinear> LoadQuantized(const octavo::Model& model, const std::string& name) {
   // Chooses the kernels of this CPU. Where they read codes as the file has them, the codes stay in
-  // the mapping, and the system loads them on first use.
+  // the mapping, and the system loads them on first use; else they are packed, here by this thread
+  // alone, for other blocks are loaded beside this one.
   OCTAVO_ASSIGN_OR_RETURN(const octavo::Linear linear, model.linear(name));
-  return octavo::Prepare(linear);
+  return octavo::Prepare(linear, octavo::kCpuDevice, {.parallel = octavo::kernels::SerialFor()});
 }
 
 }  // namespace

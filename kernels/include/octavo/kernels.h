@@ -100,6 +100,22 @@ ZeropointGrid MakeZeropointGrid(float lo, float hi) noexcept;
 // absmax as it is stored: 0 where it is below 127 * 2^-126, so that every scale is a normal float.
 float StoredAbsmax(float absmax) noexcept;
 
+// ---- Threads ----------------------------------------------------------------------------------
+
+// How work is spread. `run` calls task(task_context, i) once for every i in [0, count), on any
+// threads, in any order, and returns when all are done. An engine lends its threads by giving
+// its own function; ThreadPool has one; with none, the calling thread does everything. Results
+// never depend on it.
+struct ParallelFor {
+  using Task = void (*)(void* task_context, int64_t index);
+  void (*run)(void* context, int64_t count, Task task, void* task_context) = nullptr;
+  void* context = nullptr;
+  int32_t num_threads = 1;  // how many may run at once: work is cut for that many
+};
+
+// Runs everything on the calling thread.
+ParallelFor SerialFor();
+
 // ---- A prepared linear and its operands -------------------------------------------------------
 
 enum class WeightLayout : int32_t {
@@ -113,7 +129,7 @@ enum class WeightLayout : int32_t {
 size_t LayoutBytes(WeightLayout layout, size_t out_features, size_t in_features);
 // plain: [out_features][in_features] codes -> packed: LayoutBytes(layout, …) bytes, and back.
 void PackCodes(WeightLayout layout, const int8_t* plain, size_t out_features, size_t in_features,
-               int8_t* packed);
+               int8_t* packed, const ParallelFor& parallel = {});
 void UnpackCodes(WeightLayout layout, const int8_t* packed, size_t out_features, size_t in_features,
                  int8_t* plain);
 // sums [out_features]: of each row's codes. Requires: padding 0.
@@ -177,20 +193,6 @@ struct QuantizedActivations {
 };
 
 // ---- Threads ----------------------------------------------------------------------------------
-
-// How work is spread. `run` calls task(task_context, i) once for every i in [0, count), on any
-// threads, in any order, and returns when all are done. An engine lends its threads by giving
-// its own function; ThreadPool has one; with none, the calling thread does everything. Results
-// never depend on it.
-struct ParallelFor {
-  using Task = void (*)(void* task_context, int64_t index);
-  void (*run)(void* context, int64_t count, Task task, void* task_context) = nullptr;
-  void* context = nullptr;
-  int32_t num_threads = 1;  // how many may run at once: work is cut for that many
-};
-
-// Runs everything on the calling thread.
-ParallelFor SerialFor();
 
 // ---- The table of functions that each instruction set fills -----------------------------------
 

@@ -87,6 +87,8 @@ struct PrepareOptions {
   std::string cpu = {};  // CPU backend by name ("portable", …); empty: OCTAVO_CPU, else the best
   // Also check this module's payload digests first (kNotIntact); of a slice, its chunks'.
   bool check_digests = false;
+  // Threads that the caller lends to bring codes into the kernels' layout; as Execution::parallel.
+  kernels::ParallelFor parallel = {};
 };
 
 // How to quantize activations. What is left empty is what the file states.
