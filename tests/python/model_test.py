@@ -156,6 +156,16 @@ class Products(PackageTest):
         self.assertEqual(linear(x[:0]).shape, (0, 768))
         self.assertEqual(linear(x[0], scope="token").shape, (768,))
 
+    def test_rows_that_share_memory(self):
+        """Nothing beyond the array's own memory is read: each of these has fewer elements than rows x features."""
+        linear = octavo.open(self.converted()).linear(LINEAR)
+        row = self.activations(1, 256, np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(self.activations(1, 300, np.float32)[0], 256)
+        for x in (np.broadcast_to(row, (64, 256)), np.broadcast_to(row, (2, 5, 256)), windows, windows[::-1], windows[:, ::-1]):
+            with self.subTest(shape=x.shape, strides=x.strides):
+                self.assertTrue(np.array_equal(linear(x), linear(x.copy())))
+                self.assertTrue(np.array_equal(linear.multiply(linear.quantize(x)), linear(x.copy())))
+
     def test_out(self):
         linear = octavo.open(self.converted()).linear(LINEAR)
         x = self.activations(2, 256, np.float16)

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import os
 import subprocess
 import sys
 import unittest
@@ -10,7 +11,7 @@ import torch
 
 import octavo
 import octavo.torch
-from common import GPT2, LLAMA, OCTAVO, PackageTest
+from common import GPT2, LLAMA, OCTAVO, PackageTest, convert
 from octavo.torch import Linear8bit, Settings, dequantize
 
 LINEAR = "transformer.h.5.attn.c_attn"
@@ -121,6 +122,51 @@ class Linears(PackageTest):
         self.assertFalse(torch.equal(self.linear(self.x), expected))
         self.linear.load_state_dict(other.state_dict(), assign=True)
         self.assertTrue(torch.equal(self.linear(self.x), expected))
+
+    def test_load_state_dict_replaces_everything(self):
+        """Also what a file had given besides (the sums of the codes), and what was prepared from memory that keeps its address."""
+        names = [f"transformer.h.{i}.attn.c_attn" for i in (2, 3)]
+        states, expected = [], []
+        for name in names:
+            other = Linear8bit.from_file(self.model, name)
+            states.append({key: tensor.clone() for key, tensor in other.state_dict().items()})
+            expected.append(other(self.x))
+        for assign in (False, True):
+            for used_before in (False, True):
+                with self.subTest(assign=assign, used_before=used_before):
+                    linear = Linear8bit.from_file(self.model, LINEAR)
+                    if used_before:
+                        linear(self.x)
+                    for state, y in zip(states, expected, strict=True):
+                        linear.load_state_dict({key: tensor.clone() for key, tensor in state.items()}, assign=assign)
+                        self.assertTrue(torch.equal(linear(self.x), y))
+
+    def test_what_is_prepared_is_found_by_all_of_its_operands(self):
+        square = Linear8bit.from_file(self.model, "transformer.h.5.attn.c_proj")
+        codes, scales = square.weight.clone(), square.weight_absmax
+        sums = codes.sum(dim=1, dtype=torch.int32)
+
+        def multiply(codes, code_sum=None):
+            return torch.ops.octavo.linear(self.x, codes, scales, None, None, None, None, code_sum, *square.settings.scalars)
+        y = multiply(codes)
+        self.assertTrue(torch.equal(multiply(codes.t()), multiply(codes.t().contiguous())))
+        self.assertFalse(torch.equal(multiply(codes.t()), y))
+        self.assertFalse(torch.equal(multiply(codes, sums + 999), y))
+        with self.assertRaisesRegex(octavo.InvalidArgumentError, "torch.uint8"):
+            multiply(codes.view(torch.uint8))
+
+    def test_a_file_that_was_replaced(self):
+        for options in ((), ("--max-shard-size", "1MB")):
+            path = self.dir / "replaced.8vo"
+            convert(LLAMA, path, *options)
+            model = octavo.open(path)
+            stored = [path.parent / shard["name"] for shard in model.manifest.get("shards", [])] or [path]
+            other = convert(LLAMA, self.dir / "other.8vo", "--method", "row-wise", *options)
+            others = [other.parent / shard["name"] for shard in octavo.open(other).manifest.get("shards", [])] or [other]
+            for old, new in zip(stored, others, strict=True):
+                os.replace(new, old)
+            with self.assertRaisesRegex(octavo.InvalidArgumentError, f"{stored[0].name}.*replaced"):
+                octavo.torch.tensor(model, next(iter(model.tensors)))
 
     def test_nothing_prepared_outlives_its_codes(self):
         before = len(octavo.torch._prepared)

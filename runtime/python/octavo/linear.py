@@ -72,7 +72,7 @@ class Linear:
         x2 = _arrays_of(x).rows_of(x, self.in_features, "x")
         pointer = ctypes.c_void_p()
         check(lib.octavo_quantize(self._handle.pointer, byref(x2), None if options is None else byref(options), byref(pointer)))
-        return Quantized(_ffi.Handle(pointer, lib.octavo_quantized_release), x)
+        return Quantized(_ffi.Handle(pointer, lib.octavo_quantized_release), x, x2)
 
     def multiply(self, quantized: Quantized) -> Array:
         """y for what `quantize` made of x, [..., out_features] of x's type."""
@@ -87,9 +87,10 @@ class Linear:
 class Quantized:
     """Quantized activations; keeps `x` alive, which must not change while this is used."""
 
-    def __init__(self, handle: _ffi.Handle, x: Array):
+    def __init__(self, handle: _ffi.Handle, x: Array, rows: _ffi.Tensor):
         self._handle = handle
         self.x = x
+        self._rows = rows  # what the handle reads: x, or a copy of it
 
     @property
     def outlier_columns(self) -> np.ndarray:
@@ -118,8 +119,9 @@ class _NumpyArrays:
         if writes and not (array.flags.writeable and array.flags.c_contiguous):
             raise InvalidArgumentError(f"{name} is not writeable and contiguous")
         matrix = array.reshape(-1, features) if array.ndim != 2 else array
-        if matrix.shape[1] > 1 and matrix.strides[1] != matrix.itemsize or matrix.strides[0] % matrix.itemsize or matrix.strides[0] < 0:
-            matrix = np.ascontiguousarray(matrix)
+        if (features > 1 and matrix.strides[1] != matrix.itemsize
+                or matrix.shape[0] > 1 and (matrix.strides[0] % matrix.itemsize or matrix.strides[0] < features * matrix.itemsize)):
+            matrix = np.ascontiguousarray(matrix)  # also rows that share memory: of a broadcast array, of a sliding window
         tensor = _ffi.Tensor(matrix.ctypes.data, number, _ffi.CPU, 0, 0, matrix.shape[0], features,
                              max(matrix.strides[0] // matrix.itemsize, features))
         tensor.owner = matrix

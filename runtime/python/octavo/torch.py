@@ -70,15 +70,20 @@ class FileTensors:
             with open(self._paths[shard], "rb") as file:
                 flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0x4000)
                 mapping = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-            if shard == 0 and len(self._paths) == 1:
-                self._check_same_file(mapping)
+            self._check_same_file(mapping, shard)
             self._mappings[shard] = mapping
         return mapping
 
-    def _check_same_file(self, mapping: mmap.mmap) -> None:
-        stored = self._model.manifest_json
-        if mapping[len(mapping) - len(stored):] != stored:
-            raise InvalidArgumentError(f"{self._model.path}: the file was replaced after it was opened; open it again")
+    def _check_same_file(self, mapping: mmap.mmap, shard: int) -> None:
+        """By the manifest, or by its digest in a shard's header: both name every tensor's digest."""
+        if "shards" in self._model.manifest:
+            facts = self._model.manifest["shards"][shard]
+            same = len(mapping) == facts["bytes"] and mapping[64:80].hex() == facts["manifest_xxh3"]
+        else:
+            stored = self._model.manifest_json
+            same = mapping[len(mapping) - len(stored):] == stored
+        if not same:
+            raise InvalidArgumentError(f"{self._paths[shard]}: the file was replaced after it was opened; open it again")
 
 
 def tensor(model: Model, name: str) -> torch.Tensor:
@@ -126,6 +131,16 @@ _prepared: dict[tuple, tuple[weakref.ref, _ffi.Handle, tuple]] = {}
 
 def _pointer(tensor: torch.Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def _identity(tensor: torch.Tensor | None) -> tuple | None:
+    return None if tensor is None else (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+
+
+def _forget_prepared(codes: torch.Tensor) -> None:
+    """Whatever was prepared from the memory of `codes`, which is about to get other content."""
+    for key in [key for key in _prepared if key[0][0] == codes.data_ptr()]:
+        _prepared.pop(key, None)
 
 
 def _prepare(device: torch.device, codes, scales, bias, kept_index, kept_weight, zero_point, code_sum, scalars) -> _ffi.Handle:
@@ -178,13 +193,13 @@ def _check_operands(codes, scales, bias, kept_index, kept_weight, zero_point, co
 
 def _find_prepared(device: torch.device, codes, scales, bias, kept_index, kept_weight, zero_point, code_sum, scalars) -> _ffi.Handle:
     """Prepared at first use; kept while the tensor `codes` lives. Codes and scales must not be changed in place."""
-    key = (codes.data_ptr(), scales.data_ptr(), _pointer(bias), _pointer(kept_index), _pointer(kept_weight), _pointer(zero_point),
-           codes.shape, device, scalars)
+    operands = (codes, scales, bias, kept_index, kept_weight, zero_point, code_sum)
+    key = (*map(_identity, operands), device, scalars)
     found = _prepared.get(key)
     # A tensor that was given other memory leaves its key behind: what is there now may be somebody else's.
-    if found is not None and (owner := found[0]()) is not None and owner.data_ptr() == key[0]:
+    if found is not None and (owner := found[0]()) is not None and owner.data_ptr() == codes.data_ptr():
         return found[1]
-    handle = _prepare(device, codes, scales, bias, kept_index, kept_weight, zero_point, code_sum, scalars)
+    handle = _prepare(device, *operands, scalars)
     _prepared[key] = (weakref.ref(codes, lambda _: _prepared.pop(key, None)), handle)
     return handle
 
@@ -358,7 +373,10 @@ class Linear8bit(torch.nn.Linear):
         return result
 
     def _load_from_state_dict(self, *args, **kwargs):
+        """Nothing stays of the old codes: neither what was prepared from them nor their sums, which no state_dict has."""
         self._forget()
+        _forget_prepared(self._buffers["weight"])
+        self._buffers["weight_code_sum"] = None
         return super()._load_from_state_dict(*args, **kwargs)
 
     def __getstate__(self):
