@@ -3,9 +3,11 @@
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import unittest
+import unittest.mock
 import warnings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 import octavo
 import octavo.transformers
-from common import GPT2, LLAMA, OCTAVO, ROOT, PackageTest
+from common import GPT2, LLAMA, OCTAVO, ROOT, PackageTest, convert
 from octavo.torch import Linear8bit
 
 transformers.utils.logging.disable_progress_bar()
@@ -120,6 +122,87 @@ class Load(PackageTest):
         whole, _ = octavo.transformers.load(self.converted())
         self.assertLess(divergence(logits(model, tokenizer), logits(whole, tokenizer)), 1e-3)
 
+    def test_skipped_modules_of_an_int8_source(self):
+        """Their type is that of what is not quantized: the source's is int8."""
+        folder = self.dir / "bitsandbytes"
+        subprocess.run([OCTAVO, "export", self.converted(LLAMA), "--to", "bitsandbytes", "-o", folder, "--quiet"], check=True)
+        model, tokenizer = octavo.transformers.load(self.converted(folder), skip_modules="down_proj")  # one pattern is a list of one
+        self.assertEqual(len(ours(model)), 42 - 6)
+        self.assertEqual(model.model.layers[0].mlp.down_proj.weight.dtype, torch.bfloat16)
+        self.assertLess(divergence(logits(octavo.transformers.load(self.converted(LLAMA))[0], tokenizer), logits(model, tokenizer)), 1e-3)
+
+    def test_patterns_that_match_nothing_are_named(self):
+        for options in ({"skip_modules": ["dwn_proj"]}, {"llm_int8_skip_modules": "dwn_proj"}):
+            with self.assertWarnsRegex(UserWarning, '"dwn_proj" matches no module'):
+                octavo.transformers.load(self.converted(LLAMA), **options)
+
+    def test_a_quantized_head(self):
+        path = self.converted(LLAMA, "--only-skip", "--skip-modules", "down_proj")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model, _ = octavo.transformers.load(path)
+        self.assertIsInstance(model.lm_head, Linear8bit)
+        self.assertEqual(set(ours(model)), {name for name, module in octavo.open(path).modules.items() if module.quantized})
+        x = torch.randn(3, 256)
+        self.assertTrue(torch.equal(model.lm_head(x), Linear8bit.from_file(octavo.open(path), "lm_head")(x)))
+
+    def test_other_classes(self):
+        whole, _ = octavo.transformers.load(self.converted(LLAMA))
+        model, _ = octavo.transformers.load(self.converted(LLAMA), model_class=transformers.LlamaModel)
+        self.assertEqual(len(ours(model)), 42)
+        ids = torch.arange(40)[None]
+        self.assertTrue(torch.equal(model(ids).last_hidden_state, whole.model(ids).last_hidden_state))
+        for automatic, expected in ((transformers.AutoModelForCausalLM, transformers.LlamaForCausalLM),
+                                    (transformers.AutoModel, transformers.LlamaModel)):
+            self.assertIs(type(octavo.transformers.load(self.converted(LLAMA), model_class=automatic)[0]), expected)
+        with self.assertRaisesRegex(octavo.UnsupportedError, "AutoModelForCTC.*LlamaConfig"):
+            octavo.transformers.load(self.converted(LLAMA), model_class=transformers.AutoModelForCTC)
+
+    def test_is_named_after_the_file(self):
+        model, tokenizer = octavo.transformers.load(self.converted(LLAMA))
+        self.assertEqual({model.name_or_path, model.config.name_or_path, tokenizer.name_or_path}, {str(self.converted(LLAMA))})
+
+    def test_options_of_from_pretrained(self):
+        model, _ = octavo.transformers.load(self.converted(LLAMA), torch_dtype=torch.float16)
+        self.assertEqual(model.dtype, torch.float16)
+        for option in ({"load_in_8bit": True}, {"quantization_config": transformers.BitsAndBytesConfig(load_in_8bit=True)}):
+            with self.assertRaisesRegex(octavo.InvalidArgumentError, f"{next(iter(option))}.*int8 already"):
+                octavo.transformers.load(self.converted(LLAMA), **option)
+        with self.assertRaisesRegex(octavo.InvalidArgumentError, "skip_module"):
+            octavo.transformers.load(self.converted(LLAMA), skip_module=["x"])
+
+    def with_config(self, name="config.json", **changes):
+        """The shipped model with another config.json (or tokenizer_config.json), converted."""
+        folder = self.dir / "changed"
+        shutil.copytree(LLAMA, folder, dirs_exist_ok=True)
+        content = json.loads((folder / name).read_text()) | changes
+        (folder / name).write_text(json.dumps(content))
+        return convert(folder, self.dir / "changed.8vo")
+
+    def test_nobody_is_asked_to_run_a_repositorys_code(self):
+        """Nor is one looked for: what a file says about code counts with trust_remote_code only."""
+        kernel = "somebody/kernel"
+        with (unittest.mock.patch("builtins.input", side_effect=AssertionError("asked")),
+              unittest.mock.patch("socket.socket.connect", side_effect=AssertionError("connected"))):
+            for changes in ({"auto_map": {"AutoConfig": "somebody/code--module.Config"}},
+                            {"auto_map": {"AutoModelForDepthEstimation": "somebody/code--module.Model"},
+                             "architectures": ["AutoModelForDepthEstimation", "LlamaForCausalLM"]},
+                            {"architectures": ["LlamaConfig", "LlamaForCausalLM"]},
+                            {"attn_implementation": kernel}, {"_attn_implementation": kernel}, {"attn_implementation": {"": kernel}},
+                            {"_attn_implementation_internal": kernel}, {"experts_implementation": kernel}):
+                with self.subTest(changes=changes):
+                    model, _ = octavo.transformers.load(self.with_config(**changes))
+                    self.assertIs(type(model), transformers.LlamaForCausalLM)
+                    self.assertEqual(model.config._attn_implementation, "sdpa")
+            for architectures in (["AutoModelForDepthEstimation"], ["LlamaConfig"], ["pipeline"], None):
+                with self.assertRaisesRegex(octavo.UnsupportedError, "model_class"):
+                    octavo.transformers.load(self.with_config(architectures=architectures))
+            with self.assertRaisesRegex(octavo.UnsupportedError, "trust_remote_code"):
+                octavo.transformers.load(self.with_config(model_type="somebodys", auto_map={"AutoConfig": "module.Config"}))
+            shutil.rmtree(self.dir / "changed")
+            path = self.with_config("tokenizer_config.json", auto_map={"AutoTokenizer": ["somebody/code--module.Tokenizer", None]})
+            self.assertIsNotNone(octavo.transformers.load(path)[1])
+
     def test_device_map(self):
         model, tokenizer = octavo.transformers.load(self.converted(), device_map="cpu")
         self.assertTrue(torch.equal(logits(model, tokenizer), logits(octavo.transformers.load(self.converted())[0], tokenizer)))
@@ -196,7 +279,7 @@ class Folders(PackageTest):
             (folder / "config.json").write_text(json.dumps(changed))
             return transformers.AutoModelForCausalLM.from_pretrained(folder)
 
-        for changes, says in (({"version": 2}, "version 2"), ({"scope": "row"}, "scope"), ({"new": 1}, "unknown keys"),
+        for changes, says in (({"version": 2}, "version 2"), ({"scope": "row"}, "scope"), ({"new": 1}, "unknown keys"), ({"_content": {}}, "unknown keys"),
                               ({"llm_int8_skip_modules": ["h.0"]}, "--skip-modules h.0")):
             with self.assertRaisesRegex(octavo.OctavoError, says):
                 load_with(**changes)
@@ -205,6 +288,11 @@ class Folders(PackageTest):
         save_file({k: v for k, v in tensors.items() if not k.endswith("absmax")}, folder / "model.safetensors", {"format": "pt"})
         with self.assertRaisesRegex(octavo.InvalidFileError, "no scales"):
             load_with()
+
+    def test_base_model_of_a_causal_folder(self):
+        _, tokenizer, folder = self.saved(LLAMA)
+        model = transformers.AutoModel.from_pretrained(folder)
+        self.assertEqual(len(ours(model)), 42)
 
     def test_quantizing_at_every_load_is_refused(self):
         with self.assertRaisesRegex(octavo.UnsupportedError, "octavo convert"):

@@ -83,11 +83,12 @@ def run_profile(args: argparse.Namespace) -> None:
     import transformers
 
     from .profiling import profile
-    from .quality import Text, _class_of
+    from .quality import Text
+    from .transformers import class_of
     transformers.utils.logging.disable_progress_bar()
     tokenizer = transformers.AutoTokenizer.from_pretrained(args.model)
     config = transformers.AutoConfig.from_pretrained(args.model)
-    model = _class_of(config).from_pretrained(args.model, dtype=torch.float32).eval()
+    model = (class_of(config) or transformers.AutoModel).from_pretrained(args.model, dtype=torch.float32).eval()
     context = min(args.context, getattr(config, "max_position_embeddings", None) or args.context)
     text = Text(tokenizer, args.text, args.tokens, context)
     found = profile(model, text.calibration.split(1), threshold=args.threshold, max_tokens=context)

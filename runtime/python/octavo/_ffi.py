@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pathlib
+from collections.abc import Iterable
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_int64, c_size_t, c_void_p
 from typing import Any
 
@@ -151,6 +152,11 @@ def view(address: int, size: int, owner: object) -> ctypes.Array:
     array = (ctypes.c_char * size).from_address(address)
     array._owner = owner
     return array
+
+
+def strings(value: str | Iterable[str] | None) -> list[str]:
+    """A list of them; one string alone is a list of one, None an empty one."""
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def choice(value: str | None, values: dict[str, int], name: str) -> int:

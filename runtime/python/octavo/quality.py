@@ -24,7 +24,7 @@ from .errors import InvalidArgumentError
 from .profiling import Profile, profile
 from .texts import read_text
 from .torch import Linear8bit
-from .transformers import load
+from .transformers import class_of, load
 
 PROMPT = "My name is"
 KEPT_SHARES = (0.005, 0.01, 0.02, 0.05)
@@ -180,7 +180,7 @@ class Evaluation:
         config = transformers.AutoConfig.from_pretrained(self.folder)
         context = min(context, getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", context))
         self.text = Text(self.tokenizer, text, tokens, context)
-        self.model_class = _class_of(config)
+        self.model_class = class_of(config) or transformers.AutoModel
         self.float_bytes = 4 if config.dtype == torch.float32 else 2
         exact = self.exact()
         self.reference = Reference(exact, self.text)
@@ -237,13 +237,6 @@ class Evaluation:
         for setup in setups():
             if only(setup.name):
                 yield self.run(setup)
-
-
-def _class_of(config: Any) -> Any:
-    for name in config.architectures or []:
-        if hasattr(transformers, name):
-            return getattr(transformers, name)
-    return transformers.AutoModel
 
 
 def table(results: list[Result]) -> str:

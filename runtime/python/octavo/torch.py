@@ -398,8 +398,8 @@ def linear_of_file(tensors: FileTensors, model: Model, name: str, *, dtype: torc
     module = model.modules.get(name)
     if module is None or not module.quantized:
         model.linear(name)  # raises, with near names or the reason
-    if module.kind != "linear":
-        raise InvalidArgumentError(f"{model.path}: module {name!r} is of kind {module.kind}; Linear8bit takes kind linear")
+    if module.kind == "experts":
+        raise InvalidArgumentError(f"{model.path}: module {name!r} is of kind experts; Linear8bit takes one matrix")
     facts = module.facts
     kept = facts.get("kept")
     bias = tensors[facts["bias"]] if "bias" in facts else None

@@ -9,6 +9,7 @@ Importing this module registers the quantization method "octavo" with transforme
 from __future__ import annotations
 
 import gc
+import json
 import os
 import pathlib
 import tempfile
@@ -23,7 +24,9 @@ from safetensors import safe_open
 from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from . import _ffi
 from . import torch as octavo_torch
+from ._torch_arrays import NUMBERS
 from .errors import InvalidArgumentError, InvalidFileError, UnsupportedError
 from .model import Model
 from .torch import FileTensors, Linear8bit, Settings, tensors_of_module
@@ -48,6 +51,8 @@ class OctavoConfig(QuantizationConfigMixin):
                  llm_int8_threshold: float | None = None, llm_int8_skip_modules: list[str] | None = None,
                  llm_int8_enable_fp32_cpu_offload: bool = False, _content: _Content | None = None, **unknown: Any):
         unknown.pop("quant_method", None)
+        if _content is not None and not isinstance(_content, _Content):  # load() gives it, no config.json can
+            unknown["_content"] = _content
         if unknown:
             raise InvalidArgumentError(f"quantization_config has unknown keys {sorted(unknown)}; a newer Octavo may know them")
         if version > FOLDER_VERSION:
@@ -55,7 +60,7 @@ class OctavoConfig(QuantizationConfigMixin):
         if llm_int8_skip_modules:
             raise InvalidArgumentError(
                 "llm_int8_skip_modules: these weights are int8 already; convert again with octavo convert --skip-modules "
-                f"{','.join(llm_int8_skip_modules)} (which adds to what is kept anyway: heads stay in 16 bit, unlike with the list "
+                f"{','.join(_ffi.strings(llm_int8_skip_modules))} (which adds to what is kept anyway: heads stay in 16 bit, unlike with the list "
                 "of bitsandbytes, which replaces them)")
         self.quant_method = "octavo"
         self.version = version
@@ -175,7 +180,7 @@ def module_paths(model: Any, names: Iterable[str]) -> dict[str, str | None]:
     mapping = get_model_conversion_mapping(model)
     renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
     converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
-    state = dict.fromkeys(model.state_dict())
+    state = dict.fromkeys(model.state_dict(), True)  # what has no value counts as absent
     paths: dict[str, str | None] = {}
     for name in names:
         key, pattern = rename_source_key(name + ".weight", renamings, converters, model.base_model_prefix, state)
@@ -207,32 +212,35 @@ def _set_module(model: Any, path: str, module: torch.nn.Module) -> None:
 
 
 def load(path: str | os.PathLike[str] | Model, *, device_map: Any = None, dtype: torch.dtype | str | None = None,
-         threshold: float | None = None, scope: str | None = None, row_rule: str | None = None, activations: str | None = None,
-         llm_int8_threshold: float | None = None, llm_int8_skip_modules: list[str] | None = None, skip_modules: list[str] | None = None,
-         model_class: Any = None, attn_implementation: str | None = None, trust_remote_code: bool = False) -> tuple[Any, Any]:
+         torch_dtype: torch.dtype | str | None = None, threshold: float | None = None, scope: str | None = None,
+         row_rule: str | None = None, activations: str | None = None, llm_int8_threshold: float | None = None,
+         llm_int8_skip_modules: str | list[str] | None = None, skip_modules: str | list[str] | None = None, model_class: Any = None,
+         attn_implementation: str | None = None, trust_remote_code: bool = False, **unknown: Any) -> tuple[Any, Any]:
     """(model, tokenizer) from a `.8vo` file alone: its embedded config and tokenizer, every quantized linear ours, over the mapping.
 
-    Nothing is read before it is used, and nothing is allocated in 16 bit. `dtype`: of what is not quantized; None: as config.json
-    says. `threshold` (or `llm_int8_threshold`), `scope`, `row_rule`, `activations`: instead of the file's. `skip_modules` (or
-    `llm_int8_skip_modules`): patterns of whole dotted components, "*" for any one; these linears multiply in 16 bit, by the weights
-    that their codes stand for. They add to what the file keeps anyway. `model_class`: instead of the one that config.json names. The
-    tokenizer is None where the file has none.
+    Nothing is read before it is used, and nothing is allocated in 16 bit. `dtype` (or `torch_dtype`): of what is not quantized; None: as
+    config.json says. `threshold` (or `llm_int8_threshold`), `scope`, `row_rule`, `activations`: instead of the file's. `skip_modules`
+    (or `llm_int8_skip_modules`): patterns of whole dotted components, "*" for any one; these linears multiply in 16 bit, by the weights
+    that their codes stand for. They add to what the file keeps anyway. `model_class`: instead of the one that config.json names, an Auto
+    class too. The tokenizer is None where the file has none. What the file says about code of its own counts with `trust_remote_code` only.
 
-    Raises NotFoundError, InvalidFileError, UnsupportedError.
+    Raises NotFoundError, InvalidArgumentError, InvalidFileError, UnsupportedError.
     """
+    if unknown:
+        raise InvalidArgumentError(f"load() takes no {', '.join(unknown)}" + (
+            ": the file is int8 already" if unknown.keys() & {"load_in_8bit", "load_in_4bit", "quantization_config"} else ""))
     model_file = path if isinstance(path, Model) else Model(path)
     if "config.json" not in model_file.assets:
         raise InvalidFileError(f"{model_file.path}: no config.json is embedded; convert from a folder that has one")
     overrides = {"threshold": llm_int8_threshold if threshold is None else threshold, "scope": scope, "row_rule": row_rule,
                  "activations": activations}
     with tempfile.TemporaryDirectory(prefix="octavo-") as folder:
-        for name in model_file.assets:
-            pathlib.Path(folder, name).write_bytes(model_file.asset(name))
+        _write_assets(model_file, folder, trust_remote_code)
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         tokenizer = _load_tokenizer(folder, model_file.assets, trust_remote_code)
         generation = transformers.GenerationConfig.from_pretrained(folder) if "generation_config.json" in model_file.assets else None
-    cls = model_class or _class_of(config, model_file)
-    content = _Content(model_file, [*(skip_modules or []), *(llm_int8_skip_modules or [])])
+    cls = _class_for(config, model_file, model_class)
+    content = _Content(model_file, [*_ffi.strings(skip_modules), *_ffi.strings(llm_int8_skip_modules)])
     quantization = {key: model_file.quantization[key] for key in
                     ("method", "compat", "threshold", "scope", "row_rule", "activations", "activations_via_fp16")}
     quantization |= {key: value for key, value in overrides.items() if value is not None}
@@ -240,12 +248,41 @@ def load(path: str | os.PathLike[str] | Model, *, device_map: Any = None, dtype:
                                                  "modules_to_not_convert": content.in_16_bit, "_content": content}
     kwargs = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     with _undisturbed():
-        model = cls.from_pretrained(None, config=config, state_dict=content.state, device_map=device_map, dtype=dtype or "auto", **kwargs)
+        model = cls.from_pretrained(None, config=config, state_dict=content.state, device_map=device_map,
+                                    dtype=dtype or torch_dtype or "auto", trust_remote_code=trust_remote_code, **kwargs)
     for name, path_in_model in content.paths.items():
         model.get_submodule(path_in_model)._buffers["weight_code_sum"] = content.code_sums[name]
     if generation is not None and model.can_generate():
         model.generation_config = generation
+    for named in (model, model.config, tokenizer):  # after the file, not after the folder that is gone: PEFT writes it down
+        if named is not None:
+            named.name_or_path = model_file.path
     return model, tokenizer
+
+
+def _write_assets(model_file: Model, folder: str, trust_remote_code: bool) -> None:
+    """The embedded files into `folder`, with nothing that makes transformers fetch or run code, or ask whether it may."""
+    for name in model_file.assets:
+        content = model_file.asset(name)
+        if name in ("config.json", "tokenizer_config.json"):
+            try:
+                facts = json.loads(content)
+                content = json.dumps(_without_code(facts, trust_remote_code)).encode()
+            except (ValueError, RecursionError) as error:
+                raise InvalidFileError(f"{model_file.path}: {name} is no JSON: {error}") from error
+            if name == "config.json" and not trust_remote_code and "auto_map" in facts and (
+                    facts.get("model_type") not in transformers.CONFIG_MAPPING):
+                raise UnsupportedError(f"{model_file.path}: transformers does not know the model type {facts.get('model_type')!r}, and code "
+                                       "that comes with a model (auto_map in config.json) needs trust_remote_code=True")
+        pathlib.Path(folder, name).write_bytes(content)
+
+
+def _without_code(facts: Any, trust_remote_code: bool) -> Any:
+    """A config without its auto_map, and without kernels of the hub ("owner/name"), which are for the caller to choose."""
+    if not isinstance(facts, dict):
+        return facts
+    return {key: _without_code(value, trust_remote_code) for key, value in facts.items()
+            if not (key == "auto_map" and not trust_remote_code or "_implementation" in key and "/" in str(value))}
 
 
 class _Content:
@@ -254,6 +291,9 @@ class _Content:
     def __init__(self, model_file: Model, skip: list[str]):
         self.file, self.skip = model_file, skip
         modules = model_file.modules.values()
+        for pattern in skip:
+            if not any(_matches([pattern], m.name) for m in modules):
+                warnings.warn(f'skip_modules: pattern "{pattern}" matches no module', stacklevel=3)
         self.state: dict[str, torch.Tensor] = {}
         self.quantized: dict[str, _Quantized] = {}
         self.paths: dict[str, str | None] = {}
@@ -267,14 +307,14 @@ class _Content:
     def fill(self, model: Any) -> None:
         tensors = FileTensors(self.file)
         quantized = [m for m in self.file.modules.values() if m.quantized]
-        places = module_paths(model, [m.name for m in quantized if m.kind == "linear"])
+        places = module_paths(model, [m.name for m in quantized if m.kind != "experts"])
         for name in self.file.tensors.keys() - {tensor for m in quantized for tensor in _tensors_of(m.facts)}:
             self.state[name] = tensors[name]
         homeless = []  # linears that transformers keeps in no module of their own: experts, fused weights
         for module in quantized:
             skipped = _matches(self.skip, module.name)
             if places.get(module.name) is None or skipped:
-                self.state[module.facts["source_tensor"]] = _dense(tensors, self.file, module)
+                self.state[module.facts["source_tensor"]] = _dense(tensors, self.file, module, model.dtype)
                 if not skipped:
                     homeless.append(module.name)
             else:
@@ -301,10 +341,12 @@ def _tensors_of(facts: Mapping[str, Any]) -> list[str]:
             *facts.get("kept", {}).values()]
 
 
-def _dense(tensors: FileTensors, model_file: Model, module: Any) -> torch.Tensor:
-    """A quantized module's weights in 16 bit as the source had them: what transformers has no linear for, or the caller skips."""
+def _dense(tensors: FileTensors, model_file: Model, module: Any, dtype: torch.dtype) -> torch.Tensor:
+    """A quantized module's weights in 16 bit as the source had them, in the model's `dtype` where they were int8 there too: what
+    transformers has no linear for, or the caller skips."""
     facts, scheme = module.facts, module.facts["scheme"]
-    dtype = octavo_torch.TORCH_DTYPES[facts.get("source_dtype", "F16")]
+    source_dtype = octavo_torch.TORCH_DTYPES.get(facts.get("source_dtype"))
+    dtype = source_dtype if source_dtype in NUMBERS else dtype
     parts = tensors_of_module(tensors, model_file, module.name)
     step = scheme["scales"]["convention"] == "step"
     scales = parts["weight_step" if step else "weight_absmax"]
@@ -327,11 +369,27 @@ def _matches(patterns: list[str], name: str) -> bool:
     return False
 
 
-def _class_of(config: Any, model_file: Model) -> Any:
+def class_of(config: Any) -> Any:
+    """The first of the classes that config.json names which is a model of this version of transformers, or None."""
     for name in config.architectures or []:
-        if hasattr(transformers, name):
-            return getattr(transformers, name)
-    raise UnsupportedError(f"{model_file.path}: this version of transformers has no class {config.architectures}; give model_class")
+        cls = getattr(transformers, name, None)
+        if isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel):
+            return cls
+    return None
+
+
+def _class_for(config: Any, model_file: Model, model_class: Any) -> Any:
+    """The caller's, of an Auto class the one it stands for, or config.json's."""
+    cls = model_class or class_of(config)
+    if cls is None:
+        raise UnsupportedError(f"{model_file.path}: this version of transformers has no model {config.architectures}; give model_class")
+    mapping = getattr(cls, "_model_mapping", None)
+    if mapping is None:
+        return cls
+    if type(config) not in mapping:
+        raise UnsupportedError(f"{model_file.path}: {cls.__name__} has no model for {type(config).__name__}")
+    from transformers.models.auto.auto_factory import _get_model_class
+    return _get_model_class(config, mapping)
 
 
 def _load_tokenizer(folder: str, assets: list[str], trust_remote_code: bool) -> Any:
