@@ -1,5 +1,6 @@
 """octavo.convert: the bytes of the command line, progress, cancelling, errors."""
 
+import json
 import re
 import sys
 import unittest
@@ -20,7 +21,7 @@ class Convert(PackageTest):
     def test_gives_the_bytes_of_the_command_line(self):
         profile = {"octavo_profile": 1, "modules": {"transformer.h.5.attn.c_attn": {
             "in_features": 256, "features": [{"index": 3, "max_abs": 9.0}, {"index": 41, "max_abs": 50.0}]}}}
-        (self.dir / "profile.json").write_text(str(profile).replace("'", '"'))
+        (self.dir / "profile.json").write_text(json.dumps(profile))
         for source, options, flags in (
                 (GPT2, {}, ()),
                 (GPT2, {"compat": "bitsandbytes", "threshold": 5.0}, ("--compat", "bitsandbytes", "--threshold", 5)),
@@ -35,6 +36,26 @@ class Convert(PackageTest):
                 self.assertEqual(done.bytes_file, (self.dir / "ours.8vo").stat().st_size)
         octavo.convert(LLAMA, self.dir / "shards.8vo", max_shard_bytes=3_000_000, sha256=True, num_threads=1)
         self.assertGreater(len(octavo.open(self.dir / "shards.8vo").manifest["shards"]), 1)
+
+    def test_forms_that_options_come_in(self):
+        """A string is a list of one pattern; a profile comes as a path, too; sizes have units."""
+        profile = {"octavo_profile": 1, "modules": {"transformer.h.5.attn.c_attn": {
+            "in_features": 256, "features": [{"index": 3, "max_abs": 9.0}]}}}
+        path = self.dir / "one.json"
+        path.write_text(json.dumps(profile))
+        for one, other in (({"skip_modules": "h.0"}, {"skip_modules": ["h.0"]}), ({"keep_columns": path}, {"keep_columns": profile}),
+                           ({"keep_columns": str(path)}, {"keep_columns": json.dumps(profile)})):
+            for options, name in ((one, "one.8vo"), (other, "other.8vo")):
+                octavo.convert(GPT2, self.dir / name, overwrite=True, **options)
+            self.assertEqual((self.dir / "one.8vo").read_bytes(), (self.dir / "other.8vo").read_bytes())
+            self.assertNotEqual((self.dir / "one.8vo").read_bytes(), self.converted(GPT2).read_bytes())
+        with self.assertRaisesRegex(FileNotFoundError, "absent.json"):
+            octavo.convert(GPT2, self.dir / "one.8vo", overwrite=True, keep_columns=self.dir / "absent.json")
+        for size, shards in (("3MB", 4), ("3MiB", 3), (3_000_000, 4)):
+            octavo.convert(LLAMA, self.dir / "sized.8vo", max_shard_bytes=size, overwrite=True)
+            self.assertEqual(len(octavo.open(self.dir / "sized.8vo").manifest["shards"]), shards)
+        with self.assertRaisesRegex(octavo.InvalidArgumentError, "max_shard_bytes is '3 boxes'"):
+            octavo.convert(LLAMA, self.dir / "sized.8vo", max_shard_bytes="3 boxes", overwrite=True)
 
     def test_progress(self):
         calls = []
@@ -54,10 +75,11 @@ class Convert(PackageTest):
 
     def test_errors(self):
         out = self.dir / "errors.8vo"
-        with self.assertRaises(octavo.NotFoundError):
+        with self.assertRaises(octavo.NotFoundError) as caught:
             octavo.convert(self.dir / "absent", out)
+        self.assertIsInstance(caught.exception, FileNotFoundError)
         octavo.convert(GPT2, out)
-        with self.assertRaises(octavo.AlreadyExistsError):
+        with self.assertRaisesRegex(octavo.AlreadyExistsError, "overwrite=True"):
             octavo.convert(GPT2, out)
         for options, says in (({"method": "best"}, "method is"), ({"scope": "row"}, "scope is"), ({"on_nonfinite": "x"}, "error or skip"),
                               ({"compat": "paper", "scope": "token"}, "paper"), ({"threshold": -1.0}, "threshold")):

@@ -1,10 +1,14 @@
 """import octavo with numpy alone: files, tensors, linears, errors, lifetimes."""
 
+import copy
 import gc
+import importlib.util
 import pathlib
+import pickle
 import subprocess
 import sys
 import unittest
+import unittest.mock
 
 try:
     import numpy as np
@@ -27,6 +31,30 @@ class Files(PackageTest):
     def test_needs_neither_torch_nor_transformers(self):
         code = "import octavo, sys; assert not {'torch', 'transformers'} & set(sys.modules)"
         subprocess.run([sys.executable, "-c", code], check=True)
+
+    def test_what_needs_more_is_there_when_it_is_asked_for(self):
+        self.assertLessEqual({"profile", "torch", "transformers"}, set(dir(octavo)))
+        code = ("import sys, octavo\n"
+                "sys.modules['torch'] = None\n"  # as if it were not installed
+                "for name in ('profile', 'torch', 'transformers'):\n"
+                "    try:\n"
+                "        getattr(octavo, name)\n"
+                "    except AttributeError as error:\n"
+                "        assert f'octavo.{name} needs' in str(error) and 'torch' in str(error), error\n")
+        subprocess.run([sys.executable, "-c", code], check=True)
+        if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
+            code = "import octavo; octavo.torch.Linear8bit, octavo.transformers.load, octavo.profile"
+            subprocess.run([sys.executable, "-c", code], check=True)
+
+    def test_copies_are_refused(self):
+        model = octavo.open(self.converted())
+        for thing in (model, model.linear(LINEAR)):
+            for attempt in (copy.deepcopy, pickle.dumps):
+                with self.assertRaisesRegex(TypeError, "open the file again"):
+                    attempt(thing)
+        with unittest.mock.patch("sys.unraisablehook") as hook:
+            octavo._ffi.Handle.__new__(octavo._ffi.Handle)  # half made, and gone at once
+        hook.assert_not_called()
 
     def test_modules_manifest_and_assets(self):
         model = octavo.open(self.converted())
@@ -90,15 +118,17 @@ class Files(PackageTest):
             octavo.open(path, verify=True)
 
     def test_errors(self):
-        with self.assertRaisesRegex(octavo.NotFoundError, "absent.8vo"):
+        with self.assertRaisesRegex(octavo.NotFoundError, "absent.8vo") as caught:
             octavo.open(self.dir / "absent.8vo")
+        self.assertIsInstance(caught.exception, FileNotFoundError)
         (self.dir / "text.8vo").write_bytes(b"no file of ours" * 20)
         with self.assertRaisesRegex(octavo.InvalidFileError, "R1"):
             octavo.open(self.dir / "text.8vo")
         model = octavo.open(self.converted())
         for call in (model.tensor, model.asset, model.linear):
-            with self.assertRaises(octavo.NotFoundError):
+            with self.assertRaises(octavo.NotFoundError) as caught:
                 call("nobody")
+            self.assertNotIsInstance(caught.exception, FileNotFoundError)
         with self.assertRaisesRegex(octavo.InvalidArgumentError, "not quantized"):
             model.linear("lm_head")
         self.assertTrue(issubclass(octavo.NotFoundError, KeyError) and issubclass(octavo.InvalidArgumentError, ValueError))

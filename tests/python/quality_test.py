@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import unittest
@@ -15,7 +16,7 @@ import transformers
 
 import octavo
 import octavo.transformers
-from common import GPT2, ROOT, PackageTest
+from common import GPT2, OCTAVO, ROOT, PackageTest
 from octavo import quality
 
 transformers.utils.logging.disable_progress_bar()
@@ -47,7 +48,7 @@ class Profile(PackageTest):
 
     def test_convert_takes_it(self):
         found = octavo.profile(self.model, [self.ids])
-        octavo.convert(GPT2, self.dir / "kept.8vo", keep_columns=found.to_dict(4), keep_budget=0.005)
+        octavo.convert(GPT2, self.dir / "kept.8vo", keep_columns=found, keep_budget=0.005)
         kept = [m for m in octavo.open(self.dir / "kept.8vo").modules.values() if "kept" in m.facts]
         self.assertGreater(len(kept), 3)
         model, _ = octavo.transformers.load(self.dir / "kept.8vo", dtype=torch.float32)
@@ -57,6 +58,11 @@ class Profile(PackageTest):
     def test_texts_need_a_tokenizer(self):
         with self.assertRaisesRegex(octavo.InvalidArgumentError, "tokenizer"):
             octavo.profile(self.model, ["text"])
+
+    def test_one_text(self):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(GPT2)
+        text = "My name is nobody."
+        self.assertEqual(octavo.profile(self.model, text, tokenizer).to_dict(), octavo.profile(self.model, [text], tokenizer).to_dict())
 
     def test_pictures(self):
         found = octavo.profile(self.model, [self.ids])
@@ -101,6 +107,50 @@ class Eval(PackageTest):
         (self.dir / "short.txt").write_text("too short")
         self.assertIn("too few", self.python("eval", GPT2, "--text", self.dir / "short.txt", code=2).stderr)
         self.assertIn("absent.txt", self.python("profile", GPT2, "--text", self.dir / "absent.txt", code=1).stderr)
+
+    def test_outputs_are_checked_before_anything_runs(self):
+        for verb, option in (("eval", "--picture"), ("profile", "--picture"), ("profile", "-o")):
+            absent = self.dir / "absent" / "out.svg"
+            done = self.python(verb, "no model", "--text", self.text(), option, absent, code=2)
+            self.assertIn(f"{absent.parent}: no such folder", done.stderr)
+
+    def test_models_that_it_does_not_take(self):
+        """One sentence each, and no traceback."""
+        bare, int8 = self.dir / "bare", self.dir / "int8"
+        bare.mkdir(exist_ok=True)
+        for name in ("config.json", "model.safetensors"):
+            shutil.copy(GPT2 / name, bare)
+        subprocess.run([OCTAVO, "export", self.converted(), "--to", "transformers", "-o", int8, "--force", "--quiet"], check=True)
+        for model, says in ((self.dir / "absent", "no such folder"), (self.converted(), "takes a Hugging Face folder"),
+                            (self.dir, "config"), (bare, "no tokenizer"), (int8, "quantized already")):
+            with self.assertRaisesRegex(octavo.InvalidArgumentError, f"^{model}.* {says}[^\n]*$"):
+                quality.open_folder(str(model), 256)
+        for verb in ("eval", "profile"):
+            self.assertRegex(self.python(verb, int8, "--text", self.text(), code=2).stderr, "^octavo: .*quantized already.*\n$")
+
+    def test_without_torch(self):
+        code = "import sys; sys.modules['torch'] = None; sys.argv = ['octavo', 'eval', 'x', '--text', 'y']; import octavo.__main__ as m; sys.exit(m.main())"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
+        self.assertRegex(done.stderr, "octavo: eval needs torch and transformers")
+
+    def test_a_reader_that_went_away(self):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run([sys.executable, "-m", "octavo", "profile", GPT2, "--text", self.text(), "--tokens", "16", "--json"],
+                              stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+        os.close(write)
+        self.assertEqual((done.returncode, done.stderr), (1, ""))
+
+    def test_as_many_tokens_as_asked_for(self):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(GPT2)
+        for tokens, context, shape in ((1024, 256, (4, 256)), (100, 256, (1, 100)), (400, 256, (2, 200))):
+            text = quality.Text(tokenizer, self.text(), tokens, context)
+            self.assertEqual((tuple(text.calibration.shape), tuple(text.sequences.shape)), (shape, shape))
+        words = self.dir / "words.txt"
+        words.write_text("word " * 150)
+        self.assertEqual(json.loads(self.python("profile", GPT2, "--text", words, "--tokens", 100, "--json").stdout)["tokens"], 100)
+        self.assertNotIn("half of them", self.python("profile", GPT2, "--text", words, "--tokens", 900, code=2).stderr)
 
     def test_profile(self):
         out = self.dir / "profile.json"

@@ -11,6 +11,7 @@ numpy is all that this needs. `octavo.torch` (Linear8bit), `octavo.transformers`
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 from ctypes import byref
 from dataclasses import dataclass
@@ -57,12 +58,22 @@ def backends() -> list[Backend]:
     return found
 
 
+# What needs more than numpy, and the module that it is in: imported when it is asked for. Not in __all__, whose names all get imported.
+_LAZY = {"profile": "profiling", "torch": "torch", "transformers": "transformers"}
+
+
 def __getattr__(name: str) -> object:
-    """octavo.profile, which needs torch."""
-    if name == "profile":
-        from .profiling import profile
-        return profile
-    raise AttributeError(f"module 'octavo' has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'octavo' has no attribute {name!r}")
+    try:
+        module = importlib.import_module(f".{_LAZY[name]}", __name__)
+    except ImportError as error:
+        raise AttributeError(f"octavo.{name} needs torch, and but for octavo.torch transformers too: {error}") from error
+    return module.profile if name == "profile" else module
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
 
 
 __all__ = [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 
 from . import __version__
-from .errors import OctavoError
+from .errors import InvalidArgumentError, OctavoError
 
 EVAL_EXAMPLES = """examples:
   python -m octavo eval models/SmolLM2-135M --text emma.txt
@@ -39,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
         made.add_argument("--text", required=True, metavar="FILE",
                           help="plain text to run, or bible-kjv, which is fetched from Debian")
         made.add_argument("--tokens", type=positive, default=1024, metavar="N", help="how much of it is run (default: 1024)")
-        made.add_argument("--context", type=positive, default=256, metavar="N", help="tokens of a sequence (default: 256)")
+        made.add_argument("--context", type=positive, default=256, metavar="N", help="tokens of a sequence at most (default: 256)")
         made.add_argument("--json", action="store_true", help="print JSON")
         made.add_argument("--picture", action="append", default=[], metavar="FILE", help="draw, PNG or SVG; repeatable; needs matplotlib")
         made.add_argument("-q", "--quiet", action="store_true", help="no progress")
@@ -63,7 +64,7 @@ def run_eval(args: argparse.Namespace) -> None:
     names = None if args.only is None else {name.strip() for name in args.only.split(";")}
     known = {"16 bit", "bitsandbytes t=6", *(setup.name for setup in quality.setups())}
     if names is not None and names - known:
-        raise OctavoError(f"--only: no row {sorted(names - known)}; the rows are {sorted(known)}", 1)
+        raise InvalidArgumentError(f"--only: no row {sorted(names - known)}; the rows are {sorted(known)}")
     evaluation = quality.Evaluation(args.model, args.text, tokens=args.tokens, context=args.context, say=say)
     results = list(evaluation.all(lambda name: names is None or name in names))
     for path in args.picture:
@@ -83,22 +84,19 @@ def run_profile(args: argparse.Namespace) -> None:
     import transformers
 
     from .profiling import profile
-    from .quality import Text
-    from .transformers import class_of
+    from .quality import open_folder, sequences_of
     transformers.utils.logging.disable_progress_bar()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(args.model)
-    config = transformers.AutoConfig.from_pretrained(args.model)
-    model = (class_of(config) or transformers.AutoModel).from_pretrained(args.model, dtype=torch.float32).eval()
-    context = min(args.context, getattr(config, "max_position_embeddings", None) or args.context)
-    text = Text(tokenizer, args.text, args.tokens, context)
-    found = profile(model, text.calibration.split(1), threshold=args.threshold, max_tokens=context)
+    tokenizer, _, model_class, context = open_folder(args.model, args.context)
+    sequences = sequences_of(tokenizer, args.text, args.tokens, context)[0]
+    model = model_class.from_pretrained(args.model, dtype=torch.float32).eval()
+    found = profile(model, sequences.split(1), threshold=args.threshold, max_tokens=context)
     features = found.emergent_features()
     if args.output:
         found.save(args.output, args.features)
     for path in args.picture:
         found.draw(path)
     if args.json:
-        print(json.dumps({"threshold": args.threshold, "tokens": text.calibration.numel(), "features": features}, indent=1))
+        print(json.dumps({"threshold": args.threshold, "tokens": sequences.numel(), "features": features}, indent=1))
         return
     print(f"{len(features)} features reach {args.threshold:g} in linears of the most usual width\n")
     print(f"{'feature':>8}{'linears':>10}{'tokens':>10}{'largest':>10}")
@@ -109,7 +107,17 @@ def run_profile(args: argparse.Namespace) -> None:
 def main() -> int:
     args = make_parser().parse_args()
     try:
+        for path in [*args.picture, getattr(args, "output", None)]:  # before what takes minutes
+            if path and not (folder := pathlib.Path(path).parent).is_dir():
+                raise InvalidArgumentError(f"{folder}: no such folder")
         {"eval": run_eval, "profile": run_profile}[args.verb](args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has enough; what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ImportError as error:
+        print(f"octavo: {args.verb} needs torch and transformers, and --picture matplotlib: {error}", file=sys.stderr)
+        return 1
     except (OctavoError, OSError) as error:
         print(f"octavo: {error}", file=sys.stderr)
         return 2 if getattr(error, "status", 0) == 1 else 3 if getattr(error, "status", 0) in (9, 10, 11) else 1

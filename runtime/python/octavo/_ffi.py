@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_int64, c_size_t, c_void_p
 from typing import Any
 
-from .errors import BY_STATUS, OctavoError
+from .errors import BY_STATUS, NotFoundError, OctavoError, PathNotFoundError
 
 ABI_VERSION = 1
 F16, BF16, F32 = 5, 6, 9
@@ -124,14 +124,16 @@ def _load() -> ctypes.CDLL:
 lib = _load()
 
 
-def raise_error(status: int, message: str) -> None:
-    raise BY_STATUS.get(status, OctavoError)(message, status)
+def raise_error(status: int, message: str, of_path: bool = False) -> None:
+    """`of_path`: what was asked for by name is a file."""
+    kind = PathNotFoundError if of_path and status == NotFoundError.status else BY_STATUS.get(status, OctavoError)
+    raise kind(message, status)
 
 
-def check(status: int) -> None:
+def check(status: int, of_path: bool = False) -> None:
     """Raises what the last call of this thread reported."""
     if status != 0:
-        raise_error(status, lib.octavo_last_error().decode("utf-8", "replace"))
+        raise_error(status, lib.octavo_last_error().decode("utf-8", "replace"), of_path)
 
 
 class Handle:
@@ -144,7 +146,12 @@ class Handle:
         self._release = release
 
     def __del__(self):
-        self._release(self.pointer)
+        release = getattr(self, "_release", None)
+        if release is not None:
+            release(self.pointer)
+
+    def __reduce__(self):
+        raise TypeError("what is mapped or prepared cannot be copied or pickled; open the file again in the other process")
 
 
 def view(address: int, size: int, owner: object) -> ctypes.Array:

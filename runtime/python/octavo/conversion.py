@@ -6,13 +6,19 @@ import ctypes
 import functools
 import json
 import os
+import pathlib
+import re
 import warnings as python_warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_double, c_float, c_int32, c_size_t, c_uint64, c_void_p
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _ffi
+from .errors import AlreadyExistsError
+
+if TYPE_CHECKING:
+    from .profiling import Profile
 
 ABI_VERSION = 1
 _PROGRESS = CFUNCTYPE(c_int32, c_void_p, c_uint64, c_uint64, c_char_p)
@@ -58,15 +64,39 @@ def _text(value: str | None) -> bytes | None:
     return None if value is None else value.encode()
 
 
+def _profile_json(profile: Any) -> str | None:
+    """As JSON text: a Profile, a dictionary, JSON text, a path."""
+    if hasattr(profile, "to_dict"):
+        profile = profile.to_dict()
+    if isinstance(profile, Mapping):
+        return json.dumps(profile)
+    if profile is None or isinstance(profile, str) and profile.lstrip().startswith("{"):
+        return profile
+    return pathlib.Path(profile).read_text(encoding="utf-8")
+
+
+def _bytes(size: int | str) -> int:
+    """5_000_000_000 of "5GB"."""
+    if not isinstance(size, str):
+        return size
+    match = re.fullmatch(r"(\d+)(?:([KMGT])(i?)B)?", size)
+    if match is None:
+        _ffi.raise_error(1, f"max_shard_bytes is {size!r}; expected a number of bytes, or text like 5GB, 500MB, 2GiB")
+    number, unit, binary = match.groups()
+    return int(number) * (1024 if binary else 1000) ** (" KMGT".index(unit) if unit else 0)
+
+
 def convert(source: str | os.PathLike[str], output: str | os.PathLike[str], *, method: str | None = None, compat: str | None = None,
             threshold: float | None = None, scope: str | None = None, row_rule: str | None = None, activations: str | None = None,
-            skip_modules: Sequence[str] = (), only_skip: bool = False, via_fp16: bool = False, on_nonfinite: str = "error",
-            keep_columns: str | Mapping[str, Any] | None = None, keep_budget: float | None = None, compress: bool = False,
-            max_shard_bytes: int = 0, sha256: bool = False, overwrite: bool = False, resume: bool = False, num_threads: int = 0,
+            skip_modules: str | Iterable[str] = (), only_skip: bool = False, via_fp16: bool = False, on_nonfinite: str = "error",
+            keep_columns: Profile | Mapping[str, Any] | str | os.PathLike[str] | None = None, keep_budget: float | None = None,
+            compress: bool = False, max_shard_bytes: int | str = 0, sha256: bool = False, overwrite: bool = False, resume: bool = False,
+            num_threads: int = 0,
             progress: Callable[[int, int, str], Any] | None = None) -> Conversion:
-    """Converts a Hugging Face folder, a .safetensors file or an index. The options are those of `octavo convert` (docs/cli.md).
+    """Converts a Hugging Face folder, a .safetensors file or an index. The options are those of `octavo convert` (docs/cli.md);
+    `overwrite` is its --force, `max_shard_bytes` its --max-shard-size, a number or text like "5GB".
 
-    `keep_columns`: a profile, as a dictionary or as JSON text (`octavo.profile`). `progress(bytes_done, bytes_total, tensor)` is called
+    `keep_columns`: what `octavo.profile` returned, as it is, as a dictionary, as JSON text or as the path of a file. `progress(bytes_done, bytes_total, tensor)` is called
     up to ten times a second; returning False cancels, and what it raises ends the conversion and is raised. Warnings are Python
     warnings. Raises NotFoundError, AlreadyExistsError, RefusedError, CancelledError, InvalidArgumentError, …
     """
@@ -81,8 +111,7 @@ def convert(source: str | os.PathLike[str], output: str | os.PathLike[str], *, m
             raised.append(error)
             return 0
 
-    if isinstance(keep_columns, Mapping):
-        keep_columns = json.dumps(keep_columns)
+    skip_modules = _ffi.strings(skip_modules)
     if on_nonfinite not in ("error", "skip"):
         _ffi.raise_error(1, f"on_nonfinite is {on_nonfinite!r}; expected error or skip")
     options = ConvertOptions(
@@ -90,7 +119,7 @@ def convert(source: str | os.PathLike[str], output: str | os.PathLike[str], *, m
         override_threshold=threshold is not None, threshold=threshold or 0.0,
         skip_modules=(c_char_p * len(skip_modules))(*(pattern.encode() for pattern in skip_modules)), num_skip_modules=len(skip_modules),
         only_skip=only_skip, via_fp16=via_fp16, skip_nonfinite=on_nonfinite == "skip", compress=compress,
-        keep_columns=_text(keep_columns), keep_budget=keep_budget or 0.0, max_shard_bytes=max_shard_bytes, sha256=sha256,
+        keep_columns=_text(_profile_json(keep_columns)), keep_budget=keep_budget or 0.0, max_shard_bytes=_bytes(max_shard_bytes), sha256=sha256,
         overwrite=overwrite, resume=resume, num_threads=num_threads,
         progress=_PROGRESS(0) if progress is None else _PROGRESS(on_progress),
         warning=_WARNING(lambda _, text: warned.append(text.decode("utf-8", "replace"))))
@@ -99,7 +128,10 @@ def convert(source: str | os.PathLike[str], output: str | os.PathLike[str], *, m
     if raised:
         raise raised[0]
     if status != 0:
-        _ffi.raise_error(status, library.octavo_quant_last_error().decode("utf-8", "replace"))
+        message = library.octavo_quant_last_error().decode("utf-8", "replace")
+        if status == AlreadyExistsError.status:
+            message += "; overwrite=True replaces it"
+        _ffi.raise_error(status, message, of_path=True)
     for text in warned:
         python_warnings.warn(text, stacklevel=2)
     return Conversion(result.bytes_source, result.bytes_file, result.bytes_resumed, result.seconds)

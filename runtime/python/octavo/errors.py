@@ -27,6 +27,10 @@ class NotFoundError(OctavoError, KeyError):
         return Exception.__str__(self)
 
 
+class PathNotFoundError(NotFoundError, FileNotFoundError):
+    """No such file or folder."""
+
+
 class AlreadyExistsError(OctavoError, FileExistsError):
     """The output is there, and overwriting was not asked for."""
     status = 3

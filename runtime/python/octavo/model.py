@@ -61,7 +61,7 @@ class Model:
         self.path = os.fspath(path)
         options = _ffi.OpenOptions(verify=verify, num_threads=num_threads)
         pointer = ctypes.c_void_p()
-        check(lib.octavo_model_open(os.fsencode(path), byref(options), byref(pointer)))
+        check(lib.octavo_model_open(os.fsencode(path), byref(options), byref(pointer)), of_path=True)
         self._handle = _ffi.Handle(pointer, lib.octavo_model_release)
 
     def __repr__(self) -> str:

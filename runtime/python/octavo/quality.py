@@ -24,7 +24,7 @@ from .errors import InvalidArgumentError
 from .profiling import Profile, profile
 from .texts import read_text
 from .torch import Linear8bit
-from .transformers import class_of, load
+from .transformers import class_of, load, load_tokenizer
 
 PROMPT = "My name is"
 KEPT_SHARES = (0.005, 0.01, 0.02, 0.05)
@@ -87,15 +87,40 @@ class Text:
     """Token ids in sequences of equal length, and others to calibrate on."""
 
     def __init__(self, tokenizer: Any, path: str | os.PathLike[str], tokens: int, context: int):
-        words = read_text(path)
-        ids = tokenizer(words[:(2 * tokens + context) * 12], return_tensors="pt", verbose=False).input_ids[0]
-        count = max(1, tokens // context)
-        if ids.numel() < 2 * count * context:
-            raise InvalidArgumentError(f"{path}: {ids.numel()} tokens are too few; {2 * count * context} are needed, half of them to "
-                                       "choose kept columns by")
         # The first half is for choosing kept columns, so that nothing is measured on what it was chosen by.
-        self.calibration = ids[:count * context].reshape(count, context)
-        self.sequences = ids[count * context:2 * count * context].reshape(count, context)
+        self.calibration, self.sequences = sequences_of(tokenizer, path, tokens, context, 2)
+
+
+def sequences_of(tokenizer: Any, path: str | os.PathLike[str], tokens: int, context: int, parts: int = 1) -> torch.Tensor:
+    """`parts` times about `tokens` token ids of a text, in sequences of equal length up to `context`: [parts, sequences, length]."""
+    count = -(-tokens // context)
+    length = tokens // count
+    needed = parts * count * length
+    ids = tokenizer(read_text(path)[:(needed + length) * 12], return_tensors="pt", verbose=False).input_ids[0]
+    if ids.numel() < needed:
+        raise InvalidArgumentError(f"{path}: {ids.numel()} tokens are too few; {needed} are needed" +
+                                   (", half of them to choose kept columns by" if parts == 2 else ""))
+    return ids[:needed].reshape(parts, count, length)
+
+
+def open_folder(folder: str, context: int) -> tuple[Any, Any, Any, int]:
+    """(tokenizer, config, class, `context` or what the model has room for) of a folder of 16-bit weights. Raises InvalidArgumentError."""
+    if os.path.isfile(folder):
+        raise InvalidArgumentError(f"{folder} is a file; python -m octavo takes a Hugging Face folder with 16-bit weights")
+    if not os.path.isdir(folder):
+        raise InvalidArgumentError(f"{folder}: no such folder")
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder)
+        tokenizer = load_tokenizer(folder, os.listdir(folder))
+    except Exception as error:  # transformers raises of every kind, and at length
+        raise InvalidArgumentError(f"{folder}: transformers cannot load its config or tokenizer: {str(error).splitlines()[0]}") from error
+    if tokenizer is None:
+        raise InvalidArgumentError(f"{folder}: no tokenizer is there (tokenizer.json); it is what makes tokens of the text")
+    if getattr(config, "quantization_config", None) is not None:
+        raise InvalidArgumentError(f"{folder}: the weights are quantized already (quantization_config in config.json); give the folder "
+                                   "with the 16-bit weights")
+    room = getattr(config, "max_position_embeddings", None) or context
+    return tokenizer, config, class_of(config) or transformers.AutoModel, min(context, room)
 
 
 class Reference:
@@ -176,11 +201,8 @@ class Evaluation:
         self.folder, self.say = os.fspath(model), say
         transformers.utils.logging.disable_progress_bar()
         transformers.utils.logging.set_verbosity_error()
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(self.folder)
-        config = transformers.AutoConfig.from_pretrained(self.folder)
-        context = min(context, getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", context))
+        self.tokenizer, config, self.model_class, context = open_folder(self.folder, context)
         self.text = Text(self.tokenizer, text, tokens, context)
-        self.model_class = class_of(config) or transformers.AutoModel
         self.float_bytes = 4 if config.dtype == torch.float32 else 2
         exact = self.exact()
         self.reference = Reference(exact, self.text)

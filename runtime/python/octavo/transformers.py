@@ -237,7 +237,7 @@ def load(path: str | os.PathLike[str] | Model, *, device_map: Any = None, dtype:
     with tempfile.TemporaryDirectory(prefix="octavo-") as folder:
         _write_assets(model_file, folder, trust_remote_code)
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        tokenizer = _load_tokenizer(folder, model_file.assets, trust_remote_code)
+        tokenizer = load_tokenizer(folder, model_file.assets, trust_remote_code)
         generation = transformers.GenerationConfig.from_pretrained(folder) if "generation_config.json" in model_file.assets else None
     cls = _class_for(config, model_file, model_class)
     content = _Content(model_file, [*_ffi.strings(skip_modules), *_ffi.strings(llm_int8_skip_modules)])
@@ -392,8 +392,9 @@ def _class_for(config: Any, model_file: Model, model_class: Any) -> Any:
     return _get_model_class(config, mapping)
 
 
-def _load_tokenizer(folder: str, assets: list[str], trust_remote_code: bool) -> Any:
-    if not any(name.startswith(("tokenizer", "vocab", "spiece")) or name.endswith(".model") for name in assets):
+def load_tokenizer(folder: str, files: list[str], trust_remote_code: bool = False) -> Any:
+    """None where no file of `files` is a tokenizer's."""
+    if not any(name.startswith(("tokenizer", "vocab", "spiece")) or name.endswith(".model") for name in files):
         return None
     return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
