@@ -1,19 +1,18 @@
 #!/usr/bin/env python3
 """The logits of docs/examples/generate beside transformers', for a model folder.
 
-    generate_logits.py OCTAVO GENERATE WORK FOLDER [--tokens N] [--noise]
+    generate_logits.py OCTAVO GENERATE WORK FOLDER --double GENERATE_DOUBLE [--tokens N]
 
 With every module kept in 16 bit they are transformers' float32 logits of the same weights to fp16 rounding: no further off
 than half a unit in the last place that fp16 has at the row's largest logit. (Both are float32 programs that add in
 different orders; transformers' own fp16 model is hundreds of times further off, as is printed.)
 
-With int8 they are compared with the definition: the same float32 model in which each quantized linear is docs/numerics.md in
-float64 (definition.py).
-- The model's first two blocks alone: KL(generate || definition) is at most 1 % of what int8 does, KL(generate || 16 bit).
-- The whole model: what int8 does to it, KL(generate || 16 bit), is what the definition does, to 10 %. Logits cannot be compared
-  one by one there. Codes of activations are rounded, so a float32 sum that is one unit off now and then becomes a code that is
-  one off, ten thousands of times as much, and the next layer sees that. After a few layers the definition itself, its outputs
-  moved by one unit of float32, is far from itself: --noise measures it (SmolLM2: 44 % of what int8 does).
+With int8 they are compared with the Python path: transformers' model with the quantized linears of the package, everything between them
+in float64. Codes of activations are rounded, so a float32 sum that is one unit off now and then becomes a code that is one off, ten
+thousands of times as much, the next layer sees that, and after a few layers two float32 programs are far apart. So:
+- The program built with double between its linears: KL(generate || Python) is at most 1 % of what int8 does, KL(generate || 16 bit).
+- As users build it, with float: the same of the model's first two blocks; of the whole model, what int8 does to it is what it does in
+  Python, to 10 %.
 """
 
 import argparse
@@ -22,10 +21,10 @@ import subprocess
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, utils
 
-from definition import multiply, quantize_activations
-from octavo_file import open_8vo, settings_of, weights_of
+import octavo
+from octavo.torch import Linear8bit
 
 TEXT = """It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness,
 it was the epoch of belief, it was the epoch of incredulity, it was the season of Light, it was the season of Darkness, it was
@@ -39,22 +38,27 @@ def parse_arguments():
     parser.add_argument("generate")
     parser.add_argument("work", type=pathlib.Path)
     parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--double", required=True, help="the same program built with -DGENERATE_DOUBLE")
     parser.add_argument("--tokens", type=int, default=96)
-    parser.add_argument("--noise", action="store_true", help="also the definition beside itself with float32 noise")
     return parser.parse_args()
 
 
-def generated(args, folder, ids, *options):
-    """Logits by the example, of a fresh conversion of the folder; and its path."""
-    model, out = args.work / "logits.8vo", args.work / "logits.bin"
+def converted(args, folder, *options):
+    model = args.work / "logits.8vo"
     subprocess.run([args.octavo, "convert", folder, "-o", model, "--force", "--quiet", *options], check=True)
-    subprocess.run([args.generate, model, "--ids", " ".join(map(str, ids)), "--logits", out], check=True)
-    return np.fromfile(out, "<f4").reshape(len(ids), -1), model
+    return model
+
+
+def generated(args, program, model, ids):
+    """Logits by the example."""
+    out = args.work / "logits.bin"
+    subprocess.run([program, model, "--ids", " ".join(map(str, ids)), "--logits", out], check=True)
+    return np.fromfile(out, "<f4").reshape(len(ids), -1)
 
 
 def logits_of(model, ids):
     with torch.inference_mode():
-        return model(torch.tensor([ids])).logits[0].float().numpy()
+        return model(torch.tensor([ids])).logits[0].double().numpy()
 
 
 def half_unit_of_fp16(values):
@@ -69,29 +73,45 @@ def divergence(p_logits, q_logits):
     return float((p.exp() * (p - q)).sum(-1).mean()) * 1000
 
 
-class Definition(torch.nn.Module):
-    """A linear of a .8vo file, multiplied as docs/numerics.md says, in float64. `noise`: how far outputs are moved at most,
-    relative to themselves."""
+class InFloat32(torch.nn.Module):
+    """A linear of a .8vo file between float64 values: it takes and gives float32."""
 
-    def __init__(self, file, module, noise):
+    def __init__(self, model, name):
         super().__init__()
-        self.weights, self.settings, self.noise = weights_of(file, module), settings_of(file), noise
+        self.linear = Linear8bit.from_file(model, name, dtype=torch.float32)
 
     def forward(self, x):
-        rows = x.reshape(-1, x.shape[-1]).numpy()
-        quantized = quantize_activations(rows, self.settings, self.weights.kept_index)
-        y, _ = multiply(rows, quantized, self.weights)
-        y *= 1 + self.noise * np.random.default_rng(1).uniform(-1, 1, y.shape)
-        return torch.from_numpy(y.astype(np.float32)).reshape(*x.shape[:-1], -1)
+        return self.linear(x.float()).double()
 
 
-def definition_logits(folder, path, ids, noise=0.0):
-    model, file = float32_model(folder), open_8vo(path)
-    quantized = [module for module in file.manifest["modules"] if module["quantized"]]
+def in_float64(model):
+    """What transformers computes in float32 whatever the model's type, in float64."""
+    for module in model.modules():
+        if type(module).__name__ == "LlamaRMSNorm":
+            def norm(x, module=module):
+                return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + module.variance_epsilon) * module.weight
+            module.forward = norm
+        elif type(module).__name__ == "LlamaRotaryEmbedding":
+            rope, size = module.config.rope_parameters, module.inv_freq.numel()
+            assert rope["rope_type"] == "default"
+            frequencies = rope["rope_theta"] ** -(torch.arange(size, dtype=torch.float64) / size)
+
+            def angles(x, position_ids, frequencies=frequencies):
+                turned = (position_ids[..., None] * frequencies).repeat(1, 1, 2)
+                return turned.cos(), turned.sin()
+            module.forward = angles
+    return model
+
+
+def python_logits(folder, path, ids):
+    """The Python path's, with float64 between the linears."""
+    model = in_float64(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64))
+    file = octavo.open(path)
+    quantized = [name for name, module in file.modules.items() if module.quantized]
     assert quantized
-    for module in quantized:
-        parent, _, name = module["name"].rpartition(".")
-        setattr(model.get_submodule(parent), name, Definition(file, module, noise))
+    for name in quantized:
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, InFloat32(file, name))
     return logits_of(model, ids)
 
 
@@ -111,7 +131,7 @@ def first_blocks(args, count):
 
 
 def check_kept(args, folder, ids):
-    kept, _ = generated(args, folder, ids, "--skip-modules", "*")
+    kept = generated(args, args.generate, converted(args, folder, "--skip-modules", "*"), ids)
     exact = logits_of(float32_model(folder), ids)
     fp16 = logits_of(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float16), ids)
     bound = half_unit_of_fp16(exact)
@@ -120,36 +140,28 @@ def check_kept(args, folder, ids):
     assert error <= 1, "logits of a 16-bit model differ by more than fp16 rounding"
 
 
-def check_first_blocks(args, ids):
-    folder = first_blocks(args, 2)
-    int8, path = generated(args, folder, ids)
-    from_definition = divergence(int8, definition_logits(folder, path, ids))
-    from_exact = divergence(int8, logits_of(float32_model(folder), ids))
-    print(f"int8, two blocks: KL from the definition {from_definition:.3g}, from 16 bit {from_exact:.3g} millinats: "
-          f"{100 * from_definition / from_exact:.2g} %")
-    assert from_definition <= 0.01 * from_exact, "int8 logits are not the definition's"
-
-
-def check_whole(args, ids):
-    exact = logits_of(float32_model(args.folder), ids)
-    int8, path = generated(args, args.folder, ids)
-    definition = definition_logits(args.folder, path, ids)
-    found, from_exact, wanted = divergence(int8, definition), divergence(int8, exact), divergence(definition, exact)
-    print(f"int8, whole model: KL from 16 bit {from_exact:.3g}, of the definition {wanted:.3g}, between the two {found:.3g} millinats")
-    if args.noise:
-        noisy = divergence(definition_logits(args.folder, path, ids, noise=2.0**-23), definition)
-        print(f"the definition with float32 noise: KL from itself {noisy:.3g} millinats")
-    assert abs(from_exact - wanted) <= 0.1 * wanted, "int8 does something else to the model than the definition"
+def check_int8(args, program, folder, ids, what):
+    """At most 1 % of what int8 does away from Python; also both divergences from 16 bit."""
+    path = converted(args, folder)
+    logits, python, exact = generated(args, program, path, ids), python_logits(folder, path, ids), logits_of(float32_model(folder), ids)
+    found, from_exact, wanted = divergence(logits, python), divergence(logits, exact), divergence(python, exact)
+    print(f"int8, {what}: KL from Python {found:.3g}, from 16 bit {from_exact:.3g} millinats: {100 * found / from_exact:.2g} %")
+    return found <= 0.01 * from_exact, abs(from_exact - wanted) <= 0.1 * wanted
 
 
 def main():
+    utils.logging.disable_progress_bar()
     args = parse_arguments()
     args.work.mkdir(parents=True, exist_ok=True)
     ids = AutoTokenizer.from_pretrained(args.folder)(TEXT)["input_ids"][:args.tokens]
     print(f"{args.folder.name}, {len(ids)} tokens")
     check_kept(args, args.folder, ids)
-    check_first_blocks(args, ids)
-    check_whole(args, ids)
+    is_close, _ = check_int8(args, args.double, args.folder, ids, "whole model, double between the linears")
+    assert is_close, "int8 logits are not the Python path's"
+    is_close, _ = check_int8(args, args.generate, first_blocks(args, 2), ids, "two blocks")
+    assert is_close, "int8 logits of two blocks are not the Python path's"
+    _, does_as_much = check_int8(args, args.generate, args.folder, ids, "whole model")
+    assert does_as_much, "int8 does something else to the model than in Python"
 
 
 if __name__ == "__main__":

@@ -51,39 +51,39 @@ Result<Config> ReadGpt2(const json& json_config) {
   OCTAVO_ASSIGN_OR_RETURN(config.context, Size(json_config, "n_positions"));
   config.kv_heads = config.heads;
   config.head_dim = config.hidden / config.heads;
-  config.norm_epsilon = json_config.value("layer_norm_epsilon", 1e-5f);
+  config.norm_epsilon = json_config.value("layer_norm_epsilon", Real{1e-5});
   return config;
 }
 
 // Llama 3.1 and later: low frequencies are slowed down by `factor`, high ones stay, and between
 // the two there is a ramp.
-float Llama3Frequency(float frequency, const json& rope) {
-  const float factor = rope.at("factor"), low = rope.at("low_freq_factor"),
-              high = rope.at("high_freq_factor"),
-              context = rope.at("original_max_position_embeddings");
-  const float turns = context * frequency / (2 * std::numbers::pi_v<float>);
+Real Llama3Frequency(Real frequency, const json& rope) {
+  const Real factor = rope.at("factor"), low = rope.at("low_freq_factor"),
+             high = rope.at("high_freq_factor"),
+             context = rope.at("original_max_position_embeddings");
+  const Real turns = context * frequency / (2 * std::numbers::pi_v<Real>);
   if (turns > high) return frequency;
   if (turns < low) return frequency / factor;
-  const float smooth = (turns - low) / (high - low);
+  const Real smooth = (turns - low) / (high - low);
   return (1 - smooth) * frequency / factor + smooth * frequency;
 }
 
 // Newer files say {"rope_parameters": {rope_theta, rope_type, …}}, older ones rope_theta and
 // rope_scaling.
-Result<std::vector<float>> RopeFrequencies(const json& json_config, int64_t head_dim) {
+Result<std::vector<Real>> RopeFrequencies(const json& json_config, int64_t head_dim) {
   json rope = json::object();
   for (const char* key : {"rope_scaling", "rope_parameters"})
     if (json_config.contains(key) && json_config[key].is_object()) rope = json_config[key];
-  const float theta = rope.value("rope_theta", json_config.value("rope_theta", 10000.0f));
+  const Real theta = rope.value("rope_theta", json_config.value("rope_theta", Real{10000}));
   const std::string type = rope.value("rope_type", rope.value("type", std::string("default")));
   if (type != "default" && type != "llama3")
     return Unsupported("rope_type is \"" + type + "\"; this program knows default and llama3");
   OCTAVO_RETURN_IF_ERROR(Demand(rope, "partial_rotary_factor", 1.0));
 
-  std::vector<float> frequencies;
+  std::vector<Real> frequencies;
   for (int64_t i = 0; i < head_dim / 2; ++i) {
-    const float frequency =
-        1.0f / std::pow(theta, static_cast<float>(2 * i) / static_cast<float>(head_dim));
+    const Real frequency =
+        1 / std::pow(theta, static_cast<Real>(2 * i) / static_cast<Real>(head_dim));
     frequencies.push_back(type == "llama3" ? Llama3Frequency(frequency, rope) : frequency);
   }
   return frequencies;
@@ -105,7 +105,7 @@ Result<Config> ReadLlama(const json& json_config) {
   if (config.heads % config.kv_heads != 0 || config.head_dim % 2 != 0)
     return Unsupported(
         "num_attention_heads must be a multiple of num_key_value_heads, head_dim even");
-  config.norm_epsilon = json_config.value("rms_norm_eps", 1e-6f);
+  config.norm_epsilon = json_config.value("rms_norm_eps", Real{1e-6});
   OCTAVO_ASSIGN_OR_RETURN(config.rope_frequencies, RopeFrequencies(json_config, config.head_dim));
   return config;
 }

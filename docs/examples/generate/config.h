@@ -8,6 +8,8 @@
 #include <octavo/model.h>
 #include <octavo/result.h>
 
+#include "real.h"
+
 namespace generate {
 
 enum class Family { kGpt2, kLlama };
@@ -22,9 +24,9 @@ struct Config {
   int64_t head_dim = 0;
   int64_t vocabulary = 0;
   int64_t context = 0;  // positions that the model was made for
-  float norm_epsilon = 0;
-  std::vector<float> rope_frequencies;  // [head_dim / 2]; empty: positions are embedded (GPT-2)
-  std::vector<int32_t> end_ids;         // tokens that end a text; may be empty
+  Real norm_epsilon = 0;
+  std::vector<Real> rope_frequencies;  // [head_dim / 2]; empty: positions are embedded (GPT-2)
+  std::vector<int32_t> end_ids;        // tokens that end a text; may be empty
 };
 
 // Errors: kUnsupported (a model type, activation or rope that this program does not know; names

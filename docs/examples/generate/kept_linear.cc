@@ -52,7 +52,7 @@ Result<KeptLinear> KeptLinear::Load(const octavo::Model& model,
   return linear;
 }
 
-void KeptLinear::Multiply(const float* x, int64_t tokens, float* y, int64_t y_stride,
+void KeptLinear::Multiply(const Real* x, int64_t tokens, Real* y, int64_t y_stride,
                           Workshop& workshop) const {
   const int64_t row_bytes = in_features_ * octavo::DTypeBytes(dtype_);
   workshop.ForEach((out_features_ + kRowsOfATask - 1) / kRowsOfATask, [&](int64_t task) {
@@ -60,10 +60,10 @@ void KeptLinear::Multiply(const float* x, int64_t tokens, float* y, int64_t y_st
     for (int64_t t = 0; t < tokens; t += kRowsAtOnce) {
       const int64_t rows = std::min(kRowsAtOnce, tokens - t);
       for (int64_t n = task * kRowsOfATask; n < end; ++n) {
-        float sums[kRowsAtOnce];
+        Real sums[kRowsAtOnce];
         DotRows(weight_.data() + n * row_bytes, dtype_, in_features_, x + t * in_features_,
                 in_features_, rows, sums);
-        const float bias = bias_.empty() ? 0 : bias_[n];
+        const Real bias = bias_.empty() ? 0 : bias_[n];
         for (int64_t i = 0; i < rows; ++i) y[(t + i) * y_stride + n] = sums[i] + bias;
       }
     }

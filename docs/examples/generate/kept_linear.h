@@ -9,6 +9,7 @@
 
 #include <octavo/model.h>
 
+#include "real.h"
 #include "workshop.h"
 
 namespace generate {
@@ -26,10 +27,9 @@ class KeptLinear {
   int64_t in_features() const { return in_features_; }
   int64_t out_features() const { return out_features_; }
 
-  // y = x W^T + bias in float32: x [tokens, in_features], y [tokens, out_features] with rows
+  // y = x W^T + bias: x [tokens, in_features], y [tokens, out_features] with rows
   // y_stride apart.
-  void Multiply(const float* x, int64_t tokens, float* y, int64_t y_stride,
-                Workshop& workshop) const;
+  void Multiply(const Real* x, int64_t tokens, Real* y, int64_t y_stride, Workshop& workshop) const;
 
  private:
   KeptLinear() = default;
@@ -38,7 +38,7 @@ class KeptLinear {
   int64_t out_features_ = 0;
   std::span<const std::byte> weight_;
   std::vector<std::byte> owned_;
-  std::vector<float> bias_;  // empty: none
+  std::vector<Real> bias_;  // empty: none
 };
 
 }  // namespace generate

@@ -1,6 +1,8 @@
 #include "linears.h"
 
+#include <algorithm>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 namespace generate {
@@ -28,6 +30,35 @@ Result<PreparedLinear> LoadQuantized(const octavo::Model& model, const std::stri
   // alone, for other blocks are loaded beside this one.
   OCTAVO_ASSIGN_OR_RETURN(const octavo::Linear linear, model.linear(name));
   return octavo::Prepare(linear, octavo::kCpuDevice, {.parallel = octavo::kernels::SerialFor()});
+}
+
+// x in float32, as Octavo takes it: itself, or in a build with double a copy.
+template <class Number>
+const float* AsFloats(const Number* x, int64_t size, std::vector<float>* copy) {
+  if constexpr (std::is_same_v<Number, float>) {
+    return x;
+  } else {
+    copy->assign(x, x + size);
+    return copy->data();
+  }
+}
+
+// y [tokens, out_features], rows y_stride apart.
+template <class Number>
+Status MultiplyInto(const octavo::QuantizedActivations& x, const PreparedLinear& linear,
+                    int64_t tokens, Number* y, int64_t y_stride, Workshop& workshop) {
+  const int64_t out = linear.out_features();
+  if constexpr (std::is_same_v<Number, float>) {
+    const size_t bytes = octavo::MultiplyWorkspaceBytes(linear, tokens, workshop.ForMultiply(0));
+    return octavo::Multiply(x, linear, TensorView(y, DType::kF32, tokens, out, y_stride),
+                            workshop.ForMultiply(bytes));
+  } else {
+    std::vector<float> product(tokens * out);
+    OCTAVO_RETURN_IF_ERROR(MultiplyInto(x, linear, tokens, product.data(), out, workshop));
+    for (int64_t t = 0; t < tokens; ++t)
+      std::copy_n(product.data() + t * out, out, y + t * y_stride);
+    return {};
+  }
 }
 
 }  // namespace
@@ -68,8 +99,9 @@ int64_t Linears::out_features() const {
   return sum;
 }
 
-Status Linears::Multiply(const float* x, int64_t tokens, float* y, Workshop& workshop) const {
+Status Linears::Multiply(const Real* x, int64_t tokens, Real* y, Workshop& workshop) const {
   const int64_t y_stride = out_features();
+  std::vector<float> copy;
   std::optional<octavo::QuantizedActivations> quantized;
   for (const Linear& linear : linears_) {
     if (const auto* kept = std::get_if<KeptLinear>(&linear)) {
@@ -79,15 +111,14 @@ Status Linears::Multiply(const float* x, int64_t tokens, float* y, Workshop& wor
     }
     const PreparedLinear& int8 = std::get<PreparedLinear>(linear);
     if (!quantized || !shares_quantization_) {
+      const float* from = AsFloats(x, tokens * in_features(), &copy);
       const size_t bytes = octavo::QuantizeWorkspaceBytes(int8, tokens);
       OCTAVO_ASSIGN_OR_RETURN(
-          quantized, octavo::Quantize(int8, ConstTensorView(x, DType::kF32, tokens, in_features()),
-                                      {}, workshop.ForQuantize(bytes)));
+          quantized,
+          octavo::Quantize(int8, ConstTensorView(from, DType::kF32, tokens, in_features()), {},
+                           workshop.ForQuantize(bytes)));
     }
-    const size_t bytes = octavo::MultiplyWorkspaceBytes(int8, tokens, workshop.ForMultiply(0));
-    OCTAVO_RETURN_IF_ERROR(octavo::Multiply(
-        *quantized, int8, TensorView(y, DType::kF32, tokens, int8.out_features(), y_stride),
-        workshop.ForMultiply(bytes)));
+    OCTAVO_RETURN_IF_ERROR(MultiplyInto(*quantized, int8, tokens, y, y_stride, workshop));
     y += int8.out_features();
   }
   return {};

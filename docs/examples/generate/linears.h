@@ -11,6 +11,7 @@
 #include <octavo/model.h>
 
 #include "kept_linear.h"
+#include "real.h"
 #include "workshop.h"
 
 namespace generate {
@@ -28,7 +29,7 @@ class Linears {
 
   // y [tokens, out_features] = x [tokens, in_features] times each of them, side by side. x is
   // quantized once for all of them.
-  octavo::Status Multiply(const float* x, int64_t tokens, float* y, Workshop& workshop) const;
+  octavo::Status Multiply(const Real* x, int64_t tokens, Real* y, Workshop& workshop) const;
 
  private:
   using Linear = std::variant<octavo::PreparedLinear, KeptLinear>;

@@ -49,13 +49,13 @@ Result<std::vector<int32_t>> ReadPrompt(const Options& options, const Tokenizer*
 }
 
 // Runs the prompt; the logits of what follows it.
-Result<std::vector<float>> RunPrompt(Transformer& transformer, const std::vector<int32_t>& ids) {
-  std::span<const float> logits;
+Result<std::vector<Real>> RunPrompt(Transformer& transformer, const std::vector<int32_t>& ids) {
+  std::span<const Real> logits;
   for (size_t begin = 0; begin < ids.size(); begin += kBatch) {
     const auto batch = std::span(ids).subspan(begin, std::min(kBatch, ids.size() - begin));
     OCTAVO_ASSIGN_OR_RETURN(logits, transformer.Run(batch));
   }
-  return std::vector<float>(logits.begin(), logits.end());
+  return std::vector<Real>(logits.begin(), logits.end());
 }
 
 Status WriteLogits(Transformer& transformer, const std::vector<int32_t>& ids,
@@ -63,9 +63,10 @@ Status WriteLogits(Transformer& transformer, const std::vector<int32_t>& ids,
   std::ofstream file(path, std::ios::binary);
   for (size_t begin = 0; begin < ids.size(); begin += kBatch) {
     const auto batch = std::span(ids).subspan(begin, std::min(kBatch, ids.size() - begin));
-    OCTAVO_ASSIGN_OR_RETURN(const std::span<const float> logits,
+    OCTAVO_ASSIGN_OR_RETURN(const std::span<const Real> logits,
                             transformer.Run(batch, /*all=*/true));
-    file.write(reinterpret_cast<const char*>(logits.data()), logits.size_bytes());
+    const std::vector<float> stored(logits.begin(), logits.end());
+    file.write(reinterpret_cast<const char*>(stored.data()), stored.size() * sizeof(float));
   }
   file.close();
   if (!file) return {ErrorCode::kIo, path + ": cannot be written"};
@@ -79,7 +80,7 @@ void PrintIds(const std::vector<int32_t>& ids) {
 
 // Prints tokens as they come; returns how many there were.
 Result<int64_t> Generate(Transformer& transformer, const Config& config, const Options& options,
-                         const Tokenizer* tokenizer, std::span<const float> logits) {
+                         const Tokenizer* tokenizer, std::span<const Real> logits) {
   Sampler sampler(options.temperature, options.seed);
   int64_t generated = 0;
   while (generated < options.max_tokens) {
@@ -123,7 +124,7 @@ Status RunWith(const Options& options) {
 
   const double load_seconds = load.seconds();
   const Timer prefill;
-  OCTAVO_ASSIGN_OR_RETURN(const std::vector<float> logits, RunPrompt(transformer, prompt));
+  OCTAVO_ASSIGN_OR_RETURN(const std::vector<Real> logits, RunPrompt(transformer, prompt));
   const double prefill_seconds = prefill.seconds();
   const Timer decode;
   OCTAVO_ASSIGN_OR_RETURN(const int64_t generated,

@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "real.h"
+
 namespace generate {
 
 // Temperature 0: the likeliest token, the first of equals. Else at random, by probabilities that
@@ -17,7 +19,7 @@ class Sampler {
  public:
   Sampler(float temperature, uint64_t seed) : temperature_(temperature), random_(seed) {}
 
-  int32_t Sample(std::span<const float> logits) {
+  int32_t Sample(std::span<const Real> logits) {
     const auto best = std::max_element(logits.begin(), logits.end());
     if (temperature_ <= 0) return static_cast<int32_t>(best - logits.begin());
     weights_.resize(logits.size());

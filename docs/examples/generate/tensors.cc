@@ -23,12 +23,12 @@ Result<std::span<const std::byte>> ReadBytes(const octavo::Model& model, const s
   return std::span<const std::byte>(*owned);
 }
 
-Result<std::vector<float>> ReadFloats(const octavo::Model& model, const std::string& name,
-                                      int64_t size) {
+Result<std::vector<Real>> ReadFloats(const octavo::Model& model, const std::string& name,
+                                     int64_t size) {
   std::vector<std::byte> owned;
   OCTAVO_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, ReadBytes(model, name, &owned));
   const DType dtype = model.reader().FindTensor(name)->dtype;
-  std::vector<float> floats(bytes.size() / octavo::DTypeBytes(dtype));
+  std::vector<Real> floats(bytes.size() / octavo::DTypeBytes(dtype));
   if (static_cast<int64_t>(floats.size()) != size)
     return Status(ErrorCode::kInvalidFile, "tensor \"" + name + "\" has " +
                                                std::to_string(floats.size()) + " elements, not " +

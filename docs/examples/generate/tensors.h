@@ -9,6 +9,8 @@
 #include <octavo/model.h>
 #include <octavo/result.h>
 
+#include "real.h"
+
 namespace generate {
 
 // The tensor in the mapping: no copy. Where it is compressed: in *owned, decompressed.
@@ -17,9 +19,9 @@ octavo::Result<std::span<const std::byte>> ReadBytes(const octavo::Model& model,
                                                      const std::string& name,
                                                      std::vector<std::byte>* owned);
 
-// The same as floats, whatever they were. Errors besides: kInvalidFile (another number of elements
+// The same widened, whatever they were. Errors besides: kInvalidFile (another number of elements
 // than `size`).
-octavo::Result<std::vector<float>> ReadFloats(const octavo::Model& model, const std::string& name,
-                                              int64_t size);
+octavo::Result<std::vector<Real>> ReadFloats(const octavo::Model& model, const std::string& name,
+                                             int64_t size);
 
 }  // namespace generate

@@ -24,7 +24,7 @@ std::string Prefix(const octavo::Model& model, const std::string& base,
 }
 
 // Row `token` of a matrix of floats with `columns` columns.
-std::span<float> Row(std::vector<float>& matrix, int64_t token, int64_t columns) {
+std::span<Real> Row(std::vector<Real>& matrix, int64_t token, int64_t columns) {
   return {matrix.data() + token * columns, static_cast<size_t>(columns)};
 }
 
@@ -150,7 +150,7 @@ Status Transformer::CheckSizes() const {
 
 // ---- Running ------------------------------------------------------------------------------------
 
-Result<std::span<const float>> Transformer::Run(std::span<const int32_t> ids, bool all) {
+Result<std::span<const Real>> Transformer::Run(std::span<const int32_t> ids, bool all) {
   const int64_t tokens = static_cast<int64_t>(ids.size());
   if (tokens == 0 || position_ + tokens > capacity_)
     return Status(ErrorCode::kInvalidArgument,
@@ -166,7 +166,7 @@ Result<std::span<const float>> Transformer::Run(std::span<const int32_t> ids, bo
   logits_.resize(rows * config_.vocabulary);
   OCTAVO_RETURN_IF_ERROR(head_.Multiply(normed_.data() + (tokens - rows) * config_.hidden, rows,
                                         logits_.data(), *workshop_));
-  return std::span<const float>(logits_);
+  return std::span<const Real>(logits_);
 }
 
 Status Transformer::Embed(std::span<const int32_t> ids) {
@@ -178,7 +178,7 @@ Status Transformer::Embed(std::span<const int32_t> ids) {
       return {ErrorCode::kInvalidArgument, "there is no token " + std::to_string(ids[t]) +
                                                ": the vocabulary has " +
                                                std::to_string(config_.vocabulary)};
-    float* x = x_.data() + t * hidden;
+    Real* x = x_.data() + t * hidden;
     Widen(embedding_.data() + ids[t] * row_bytes, embedding_dtype_, hidden, x);
     if (!position_embedding_.empty())
       AddScaled(1, position_embedding_.data() + (position_ + t) * hidden, hidden, x);
@@ -190,8 +190,8 @@ void Transformer::SetAngles(int64_t tokens) {
   cosines_.clear();
   sines_.clear();
   for (int64_t t = 0; t < tokens; ++t)
-    for (const float frequency : config_.rope_frequencies) {
-      const float angle = static_cast<float>(position_ + t) * frequency;
+    for (const Real frequency : config_.rope_frequencies) {
+      const Real angle = static_cast<Real>(position_ + t) * frequency;
       cosines_.push_back(std::cos(angle));
       sines_.push_back(std::sin(angle));
     }
@@ -200,8 +200,8 @@ void Transformer::SetAngles(int64_t tokens) {
 void Transformer::Normalize(const Norm& norm, int64_t tokens) {
   normed_.resize(x_.size());
   workshop_->ForEach(tokens, [&](int64_t t) {
-    const std::span<const float> x = Row(x_, t, config_.hidden);
-    float* out = Row(normed_, t, config_.hidden).data();
+    const std::span<const Real> x = Row(x_, t, config_.hidden);
+    Real* out = Row(normed_, t, config_.hidden).data();
     if (norm.bias.empty()) {
       RmsNorm(x, norm.weight, config_.norm_epsilon, out);
     } else {
@@ -223,8 +223,8 @@ Status Transformer::RunBlock(Block& block, int64_t tokens) {
   activated_.resize(tokens * block.down.in_features());
   const int64_t inner = block.down.in_features();
   workshop_->ForEach(tokens, [&](int64_t t) {
-    float* out = Row(activated_, t, inner).data();
-    const float* up = Row(up_, t, block.up.out_features()).data();
+    Real* out = Row(activated_, t, inner).data();
+    const Real* up = Row(up_, t, block.up.out_features()).data();
     if (config_.family == Family::kGpt2) {
       Gelu(up, inner, out);
     } else {
@@ -234,7 +234,7 @@ Status Transformer::RunBlock(Block& block, int64_t tokens) {
   return AddProduct(block.down, activated_.data(), tokens);
 }
 
-Status Transformer::AddProduct(const Linears& linears, const float* from, int64_t tokens) {
+Status Transformer::AddProduct(const Linears& linears, const Real* from, int64_t tokens) {
   product_.resize(x_.size());
   OCTAVO_RETURN_IF_ERROR(linears.Multiply(from, tokens, product_.data(), *workshop_));
   AddScaled(1, product_.data(), static_cast<int64_t>(x_.size()), x_.data());
@@ -252,9 +252,9 @@ void Transformer::Attend(Block& block, int64_t tokens) {
 // Turns a token's queries and keys by its position, and puts keys and values into the cache.
 void Transformer::StoreKeysAndValues(Block& block, int64_t token) {
   const int64_t size = config_.head_dim, heads = config_.heads, kv_heads = config_.kv_heads;
-  float* q = Row(qkv_, token, (heads + 2 * kv_heads) * size).data();
-  float* k = q + heads * size;
-  const float* v = k + kv_heads * size;
+  Real* q = Row(qkv_, token, (heads + 2 * kv_heads) * size).data();
+  Real* k = q + heads * size;
+  const Real* v = k + kv_heads * size;
   if (!config_.rope_frequencies.empty()) {
     const auto cosines = Row(cosines_, token, size / 2), sines = Row(sines_, token, size / 2);
     for (int64_t head = 0; head < heads + kv_heads; ++head) Rotate(q + head * size, cosines, sines);
@@ -269,16 +269,16 @@ void Transformer::StoreKeysAndValues(Block& block, int64_t token) {
 void Transformer::AttendHead(const Block& block, int64_t token, int64_t head) {
   const int64_t size = config_.head_dim, heads = config_.heads, kv_heads = config_.kv_heads;
   const int64_t cached = head / (heads / kv_heads) * capacity_ * size;
-  const float* keys = block.keys.data() + cached;
-  const float* values = block.values.data() + cached;
-  const float* q = Row(qkv_, token, (heads + 2 * kv_heads) * size).data() + head * size;
-  const float scale = 1 / std::sqrt(static_cast<float>(size));
+  const Real* keys = block.keys.data() + cached;
+  const Real* values = block.values.data() + cached;
+  const Real* q = Row(qkv_, token, (heads + 2 * kv_heads) * size).data() + head * size;
+  const Real scale = 1 / std::sqrt(static_cast<Real>(size));
 
   const int64_t seen = position_ + token + 1;  // a token sees itself and those in front
-  const std::span<float> weights(scores_.data() + head * capacity_, seen);
+  const std::span<Real> weights(scores_.data() + head * capacity_, seen);
   for (int64_t p = 0; p < seen; ++p) weights[p] = scale * Dot(q, keys + p * size, size);
   Softmax(weights);
-  float* out = attended_.data() + (token * heads + head) * size;
+  Real* out = attended_.data() + (token * heads + head) * size;
   std::fill_n(out, size, 0.0f);
   for (int64_t p = 0; p < seen; ++p) AddScaled(weights[p], values + p * size, size, out);
 }

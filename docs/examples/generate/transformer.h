@@ -19,8 +19,8 @@ namespace generate {
 
 // LayerNorm has a bias, RMSNorm has none.
 struct Norm {
-  std::vector<float> weight;
-  std::vector<float> bias;
+  std::vector<Real> weight;
+  std::vector<Real> bias;
 };
 
 struct Block {
@@ -31,8 +31,8 @@ struct Block {
   Linears up;  // GPT-2: one; Llama: [gate | up]
   Linears down;
   // The cache: [kv_heads][capacity][head_dim].
-  std::vector<float> keys;
-  std::vector<float> values;
+  std::vector<Real> keys;
+  std::vector<Real> values;
 };
 
 // Used by one thread at a time; it has threads of its own. Move-only.
@@ -48,7 +48,7 @@ class Transformer {
   // call: logits [vocabulary] of what follows the last token or, with `all`, [ids.size(),
   // vocabulary] of what follows each. Errors: kInvalidArgument (no token, one that does not exist,
   // more than the capacity), and those of octavo::Multiply.
-  octavo::Result<std::span<const float>> Run(std::span<const int32_t> ids, bool all = false);
+  octavo::Result<std::span<const Real>> Run(std::span<const int32_t> ids, bool all = false);
 
  private:
   Transformer(const octavo::Model& model, const Config& config, int64_t capacity,
@@ -69,7 +69,7 @@ class Transformer {
   void Attend(Block& block, int64_t tokens);
   void StoreKeysAndValues(Block& block, int64_t token);
   void AttendHead(const Block& block, int64_t token, int64_t head);
-  octavo::Status AddProduct(const Linears& linears, const float* from, int64_t tokens);
+  octavo::Status AddProduct(const Linears& linears, const Real* from, int64_t tokens);
 
   octavo::Model model_;  // keeps the mapping alive
   Config config_;
@@ -80,15 +80,15 @@ class Transformer {
   std::span<const std::byte> embedding_;  // [vocabulary, hidden]
   octavo::DType embedding_dtype_ = octavo::DType::kF16;
   std::vector<std::byte> embedding_owned_;
-  std::vector<float> position_embedding_;  // GPT-2: [context, hidden]
+  std::vector<Real> position_embedding_;  // GPT-2: [context, hidden]
   std::vector<Block> blocks_;
   Norm final_norm_;
   Linears head_;
 
   // Of a call: [tokens, …].
-  std::vector<float> x_, normed_, qkv_, attended_, up_, activated_, product_, logits_;
-  std::vector<float> cosines_, sines_;  // [tokens, head_dim / 2]
-  std::vector<float> scores_;           // [heads, capacity]
+  std::vector<Real> x_, normed_, qkv_, attended_, up_, activated_, product_, logits_;
+  std::vector<Real> cosines_, sines_;  // [tokens, head_dim / 2]
+  std::vector<Real> scores_;           // [heads, capacity]
 };
 
 }  // namespace generate
