@@ -87,7 +87,13 @@ Status NoWeights(const std::string& folder) {
   }
   std::string what = folder + ": no weights; looked for " + std::string(kSingleName) + ", " +
                      std::string(kTorchName) + " and their indexes";
-  if (!others.empty()) {
+  if (HasEntry(folder, "adapter_config.json")) {
+    what +=
+        "; it is an adapter, which must be merged into its model first (PEFT: "
+        "merge_and_unload)";
+  } else if (HasEntry(folder, "snapshots")) {
+    what += "; it is a cache of Hugging Face: name the folder in its snapshots/";
+  } else if (!others.empty()) {
     what += "; to read one of its other safetensors files, name it: " + JoinSome(others);
   } else if (!pickles.empty()) {
     what += "; to read one of its other files, name it: " + JoinSome(pickles);

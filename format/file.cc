@@ -40,6 +40,8 @@ Result<UniqueFd> OpenRegular(const std::string& path, struct stat* info) {
       RetryInterrupted([&] { return open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
   if (!fd) return ErrnoStatus(errno, "cannot open", path);
   if (fstat(fd.get(), info) != 0) return ErrnoStatus(errno, "cannot examine", path);
+  if (S_ISDIR(info->st_mode))
+    return Status(ErrorCode::kIo, "cannot open " + path + ": it is a folder");
   if (!S_ISREG(info->st_mode)) {
     return Status(ErrorCode::kIo, "cannot open " + path + ": not a regular file");
   }

@@ -28,7 +28,10 @@ std::string_view ForeignFormat(std::string_view start) {
   if (start.starts_with("GGUF")) return "it is a GGUF file";
   if (start.starts_with("\x89"
                         "8VO"))
-    return "it is a .8vo file already";
+    return "it is a .8vo file";
+  if (start.starts_with("{\n") || start.starts_with("{\"") || start.starts_with("{ ")) {
+    return "it is JSON; name the model's folder, or a .safetensors.index.json";
+  }
   return {};
 }
 

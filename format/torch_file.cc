@@ -16,6 +16,9 @@
 namespace octavo::format {
 namespace {
 
+constexpr uint64_t kMaxSharing = 16;
+constexpr uint64_t kSmallFileBytes = uint64_t{1} << 20;
+
 Status Invalid(std::string what) { return Status(ErrorCode::kInvalidFile, std::move(what)); }
 
 // The CRC of zip, bit by bit: for one small entry.
@@ -177,9 +180,16 @@ Status TorchFile::State::Read() {
   OCTAVO_ASSIGN_OR_RETURN(const std::string pickle,
                           ReadEntry(file, *archive.Find("data.pkl"), kMaxPickleBytes));
   OCTAVO_ASSIGN_OR_RETURN(const std::vector<PickledTensor> pickled, ReadTorchPickle(pickle));
-  uint64_t views_end = file.size();
+  uint64_t views_end = file.size(), total_bytes = 0;
   for (const PickledTensor& tensor : pickled) {
     OCTAVO_RETURN_IF_ERROR(AddTensor(archive, tensor, &views_end));
+    total_bytes += std::min(tensors.back().bytes, UINT64_MAX - total_bytes);
+  }
+  // Tied weights are the same storage twice; a small file could name one a million times.
+  if (total_bytes > kMaxSharing * std::max(file.size(), kSmallFileBytes)) {
+    return Invalid("its tensors have " + std::to_string(total_bytes) +
+                   " bytes in all, though the file has " + std::to_string(file.size()) +
+                   ": too many share a storage");
   }
   std::ranges::sort(tensors, [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
     return std::pair(a.offset, std::string_view(a.name)) <

@@ -18,6 +18,7 @@ namespace {
 constexpr size_t kMaxValues = 4'000'000;  // a tensor takes about 25
 constexpr size_t kMaxMarks = 1000;        // torch nests about five deep
 constexpr size_t kMaxLongBytes = 8;
+constexpr size_t kMaxStorageKeyBytes = 256;  // torch: a number
 constexpr size_t kMaxArguments = 8;
 
 Status Invalid(std::string what) { return Status(ErrorCode::kInvalidFile, std::move(what)); }
@@ -379,7 +380,8 @@ class Machine {
       }
     }
     return Invalid("the global " + Quote(std::string(module) + "." + std::string(name)) +
-                   " is not one of those that weights need; nothing was executed");
+                   " is not one of those that weights need; nothing was executed. Of a model that "
+                   "was saved whole, save its state_dict() instead");
   }
 
   // ('storage', torch.FloatStorage, key, location, elements)
@@ -395,6 +397,9 @@ class Machine {
                             item(2).kind == Kind::kString && item(3).kind == Kind::kString &&
                             item(4).kind == Kind::kInteger && item(4).integer >= 0;
     if (!is_storage) return Invalid("a persistent id that describes no storage");
+    // Every tensor carries its storage's key.
+    if (item(2).text.size() > kMaxStorageKeyBytes)
+      return Invalid("a storage whose key has " + std::to_string(item(2).text.size()) + " bytes");
     return Push({.kind = Kind::kStorage,
                  .global = item(1).global,
                  .integer = item(4).integer,

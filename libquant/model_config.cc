@@ -1,4 +1,5 @@
 // config.json, as far as conversion needs it.
+#include <cfloat>
 #include <nlohmann/json.hpp>
 
 #include "octavo/policy.h"
@@ -80,8 +81,11 @@ Result<ModelConfig> ParseModelConfig(std::string_view config_json) {
     if (!it->is_object()) return WrongType("quantization_config", "an object");
     if (!it->empty()) config.quant_method = QuantMethod(*it);
     const auto threshold = it->find("llm_int8_threshold");
-    if (threshold != it->end() && threshold->is_number()) {
-      config.llm_int8_threshold = threshold->get<float>();
+    if (threshold != it->end() && !threshold->is_null()) {
+      const double value = threshold->is_number() ? threshold->get<double>() : -1;
+      if (!(value >= 0 && value <= FLT_MAX))
+        return WrongType("llm_int8_threshold", "a finite number of at least 0");
+      config.llm_int8_threshold = static_cast<float>(value);
     }
     const auto transforms = it->find("transform_config");
     config.has_transforms = transforms != it->end() && !transforms->empty();

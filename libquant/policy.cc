@@ -285,6 +285,15 @@ void WarnOfUnknownType(const ModelConfig& config, Policy* policy) {
                 "\" is not in the table of architectures: the general rules decided");
 }
 
+void WarnThatNoneIsQuantized(Policy* policy) {
+  const auto linear = std::ranges::find_if(
+      policy->decisions, [](const Decision& d) { return d.kind == format::ModuleKind::kLinear; });
+  policy->warnings.push_back(linear == policy->decisions.end()
+                                 ? "no module is quantized: there is no linear"
+                                 : "no module is quantized; " + linear->module + ": " +
+                                       linear->reason);
+}
+
 }  // namespace
 
 Result<Policy> DecideModules(std::span<const SourceTensor> tensors, const ModelConfig& config,
@@ -314,7 +323,7 @@ Result<Policy> DecideModules(std::span<const SourceTensor> tensors, const ModelC
   OCTAVO_RETURN_IF_ERROR(CheckNoneIsGivenUp(policy));
   if (std::ranges::none_of(policy.decisions,
                            [](const Decision& d) { return d.action == Action::kQuantize; })) {
-    policy.warnings.push_back("no module is quantized");
+    WarnThatNoneIsQuantized(&policy);
   }
   return policy;
 }

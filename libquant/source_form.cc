@@ -29,8 +29,8 @@ constexpr Mark kMarks[] = {
     {"weight_global_scale", "scales of a 4-bit float weight"},
     {"input_zero_point", "zero points of quantized activations"},
     {"bitmask", "a compressed sparse weight"},
-    {"weight_absmax", "Octavo's own scales"},
-    {"weight_step", "Octavo's own scales"},
+    {"weight_absmax", "Octavo's own scales, of a folder made from a .8vo file"},
+    {"weight_step", "Octavo's own scales, of a folder made from a .8vo file"},
 };
 // Those that we do read, beside the weight they belong to.
 constexpr std::string_view kScb = "SCB", kFormat = "weight_format", kScale = "weight_scale",

@@ -211,7 +211,8 @@ Result<std::vector<float>> ReadRowScales(const Checkpoint& source, const WeightI
   std::vector<float> values(num_rows);
   for (uint64_t i = 0; i < num_rows; ++i) {
     values[i] = ToFloat(buffers->scales.data(), type, i);
-    if (std::isfinite(values[i]) && (values[i] == 0 || values[i] >= smallest)) continue;
+    const bool is_zero = values[i] == 0 && !std::signbit(values[i]);
+    if (is_zero || (std::isfinite(values[i]) && values[i] >= smallest)) continue;
     return Status(ErrorCode::kRefused,
                   source.files()[tensor.file].path + ": tensor \"" + tensor.name +
                       "\": the scale of row " + std::to_string(first_row + i) + " is " +

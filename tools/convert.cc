@@ -40,7 +40,9 @@ struct ConvertCommand {
 };
 
 void ConvertCommand::Register(CLI::App& app) {
-  app.add_option("SRC", source, "Model folder, .safetensors file, or .safetensors.index.json")
+  app.add_option("SRC", source,
+                 "Model folder; or a .safetensors, .bin, .pt or .pth file; or the .index.json of "
+                 "such files")
       ->required();
   auto* output_option =
       app.add_option("-o,--output", output, "The .8vo file to write")->option_text("OUT.8vo");

@@ -57,13 +57,21 @@ void ExportCommand::Register(CLI::App& app) {
   app.footer(kExamples);
 }
 
-std::string ReportText(const std::string& output, const quant::ExportReport& report) {
+// What whoever reads the folder must know.
+std::string NoteOf(ExportFormat format) {
+  if (format != ExportFormat::kTransformers) return "";
+  return "read   after \"import octavo.transformers\"; without it transformers takes the codes for "
+         "weights\n";
+}
+
+std::string ReportText(const std::string& output, ExportFormat format,
+                       const quant::ExportReport& report) {
   const double rate = static_cast<double>(report.bytes_weights) / std::max(report.seconds, 1e-3);
   return Escaped(output) + ": written in " + FormatSeconds(report.seconds) + " (" +
          FormatBytes(static_cast<uint64_t>(rate)) + "/s)\n\n" + "size   " +
          FormatBytes(report.bytes_file) + " -> " + FormatBytes(report.bytes_weights) + "\n" +
          "int8   " + Plural(report.int8_modules, "module") + "\n" + "files  " +
-         Plural(report.files.size(), "file") + "\n";
+         Plural(report.files.size(), "file") + "\n" + NoteOf(format);
 }
 
 Json ReportJson(const std::string& output, const quant::ExportReport& report) {
@@ -90,7 +98,7 @@ Status ExportCommand::Run() {
   if (json) {
     Print(ToText(ReportJson(output, *report)));
   } else if (!progress.quiet) {
-    Print(ReportText(output, *report));
+    Print(ReportText(output, options.format, *report));
   }
   return Status();
 }

@@ -41,6 +41,14 @@ TEST(CheckpointFolder, SaysWhatItLookedFor) {
                   looked +
                       "; to read one of its other safetensors files, name it: "
                       "\"adapter_model.safetensors\"");
+  std::filesystem::create_directory(dir.File("snapshots"));
+  ExpectOpenFails(dir.path(), ErrorCode::kNotFound,
+                  looked + "; it is a cache of Hugging Face: name the folder in its snapshots/");
+  dir.Write("adapter_config.json", "{}");
+  ExpectOpenFails(dir.path(), ErrorCode::kNotFound,
+                  looked +
+                      "; it is an adapter, which must be merged into its model first (PEFT: "
+                      "merge_and_unload)");
 }
 
 TEST(CheckpointFolder, SaysWhichPickledWeightsThereAre) {
@@ -143,7 +151,7 @@ TEST_F(CheckpointIndex, NamesSafetensorsFilesOnly) {
 TEST_F(CheckpointIndex, ShardsAreRegularFiles) {
   const std::string path = dir_.File("in/s.safetensors");
   std::filesystem::create_directory(path);
-  ExpectError(OpenWithMap(R"("x":"s.safetensors")"), ErrorCode::kIo, path + ": not a regular file");
+  ExpectError(OpenWithMap(R"("x":"s.safetensors")"), ErrorCode::kIo, path + ": it is a folder");
   std::filesystem::remove(path);
   ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
   ExpectError(OpenWithMap(R"("x":"s.safetensors")"), ErrorCode::kIo, path + ": not a regular file");

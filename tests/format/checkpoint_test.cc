@@ -210,7 +210,7 @@ TEST(Checkpoint, LeavesOutAssetsItCannotEmbedWithAWarning) {
   EXPECT_EQ(
       checkpoint.warnings(),
       (Names{
-          "cannot open " + dir.File("merges.txt") + ": not a regular file; it is left out",
+          "cannot open " + dir.File("merges.txt") + ": it is a folder; it is left out",
           dir.File("tokenizer.json") + " is larger than 1 GiB; it is left out",
           "cannot open " + dir.File("tokenizer.model") + ": not a regular file; it is left out",
           "cannot open " + dir.File("vocab.txt") + ": No such file or directory; it is left out"}));

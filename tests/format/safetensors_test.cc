@@ -54,7 +54,7 @@ TEST(SafetensorsFile, FindsAfterAMove) {
 TEST(SafetensorsFile, SaysWhyItCannotOpen) {
   const TempDir dir;
   ExpectError(OpenStatus(dir.File("none")), ErrorCode::kNotFound, dir.File("none"));
-  ExpectError(OpenStatus(dir.path()), ErrorCode::kIo, "not a regular file");
+  ExpectError(OpenStatus(dir.path()), ErrorCode::kIo, "it is a folder");
   const std::string fifo = dir.File("fifo");
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
   ExpectError(OpenStatus(fifo), ErrorCode::kIo, fifo + ": not a regular file");
@@ -79,7 +79,9 @@ TEST(SafetensorsFile, RecognizesOtherFiles) {
       "\x89"
       "8VO\r\n\x1a\n" +
           std::string(60, '\x03'),
-      "it is a .8vo file already");
+      "it is a .8vo file");
+  expect("{\"metadata\": {}, \"weight_map\": {}}",
+         "it is JSON; name the model's folder, or a .safetensors.index.json");
   expect("", "it has only 0 bytes");
   expect("1234567", "it has only 7 bytes");
 }

@@ -143,6 +143,18 @@ TEST_F(TorchFileTest, AStorageHasTheSizeThatThePickleSays) {
   Refused(entries, "no storage \"0\"");
 }
 
+TEST_F(TorchFileTest, AStorageIsSharedByAFewTensors) {
+  const auto tensors = [](int count) {
+    const std::string w =
+        Tensor(Storage("FloatStorage", "0", 262'144), 0, Ints({262'144}), Ints({1}));
+    std::vector<std::pair<std::string, std::string>> items;
+    for (int i = 0; i < count; ++i) items.emplace_back("w" + std::to_string(i), w);
+    return TorchEntries(Pickle(Dict(items)), 1'048'576);
+  };
+  EXPECT_TRUE(Open(tensors(16)).ok());
+  Refused(tensors(17), "too many share a storage");
+}
+
 TEST_F(TorchFileTest, AttacksOnTheArchive) {
   const auto with = [this](size_t i, auto change) {
     std::vector<ZipFileEntry> entries = Good();

@@ -176,6 +176,7 @@ TEST(ReadTorchPickle, NothingIsDoneToWhatItIsNotMeantFor) {
       {Global("torch", "FloatStorage") + ")R", "REDUCE of the global torch.FloatStorage"},
       {Global("torch", "float8_e4m3fn") + ")R", "REDUCE of the global"},
       {rebuild + ")R", "other arguments"},
+      {Storage("FloatStorage", std::string(257, '0'), 24), "a storage whose key has 257 bytes"},
       {rebuild + Tuple({"N", "N", "N", "N", "N", "N"}) + "R", "not described as torch does it"},
       {rebuild + Tuple({kFloats, Int(-1), Ints({1}), Ints({1}), "N", "N"}) + "R", "not described"},
       {rebuild + Tuple({kFloats, Int(0), Ints({-1}), Ints({1}), "N", "N"}) + "R", "not described"},

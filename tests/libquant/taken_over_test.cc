@@ -99,6 +99,30 @@ class TakenOver : public ::testing::Test {
   std::optional<ModelFolder> model_{std::in_place};
 };
 
+// What the file's own rules would refuse (R26), or what no threshold can be.
+TEST_F(TakenOver, ScalesAndThresholdsThatNoFileMayHave) {
+  std::vector<float> scales = Scales(700, 0.37f, 3);
+  scales[3] = -0.0f;
+  AddPlain(DType::kF16);
+  model_->AddBytes(kLayer + "q_proj.weight", {700, 96}, DType::kI8, Codes(700, 96, -127, 3));
+  model_->AddValues(kLayer + "q_proj.SCB", {700}, DType::kF32, scales);
+  model_->Write(kBitsandbytes);
+  auto report = Convert();
+  EXPECT_EQ(report.code(), ErrorCode::kRefused);
+  EXPECT_NE(report.status().message().find("the scale of row 3 is -0"), std::string::npos)
+      << report.status().message();
+  for (const char* threshold : {"-5", "1e99", "\"6.0\""}) {
+    std::string config = kBitsandbytes;
+    model_.emplace();
+    AddPlain(DType::kF16);
+    model_->Write(config.replace(config.find("5.5"), 3, threshold));
+    report = Convert();
+    EXPECT_EQ(report.code(), ErrorCode::kInvalidFile) << threshold;
+    EXPECT_NE(report.status().message().find("llm_int8_threshold"), std::string::npos)
+        << report.status().message();
+  }
+}
+
 TEST_F(TakenOver, BitsandbytesComesAndGoesBitForBit) {
   WriteBitsandbytes();
   for (const ConvertOptions& options :
