@@ -129,7 +129,8 @@ class Eval(PackageTest):
             self.assertRegex(self.python(verb, int8, "--text", self.text(), code=2).stderr, "^octavo: .*quantized already.*\n$")
 
     def test_without_torch(self):
-        code = "import sys; sys.modules['torch'] = None; sys.argv = ['octavo', 'eval', 'x', '--text', 'y']; import octavo.__main__ as m; sys.exit(m.main())"
+        code = ("import sys, octavo.__main__; sys.modules['torch'] = None  # as if it were not installed\n"
+                "sys.argv = ['octavo', 'eval', 'x', '--text', 'y']; sys.exit(octavo.__main__.main())")
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
         self.assertRegex(done.stderr, "octavo: eval needs torch and transformers")

@@ -279,8 +279,8 @@ class Folders(PackageTest):
             (folder / "config.json").write_text(json.dumps(changed))
             return transformers.AutoModelForCausalLM.from_pretrained(folder)
 
-        for changes, says in (({"version": 2}, "version 2"), ({"scope": "row"}, "scope"), ({"new": 1}, "unknown keys"), ({"_content": {}}, "unknown keys"),
-                              ({"llm_int8_skip_modules": ["h.0"]}, "--skip-modules h.0")):
+        for changes, says in (({"version": 2}, "version 2"), ({"scope": "row"}, "scope"), ({"new": 1}, "unknown keys"),
+                              ({"_content": {}}, "unknown keys"), ({"llm_int8_skip_modules": ["h.0"]}, "--skip-modules h.0")):
             with self.assertRaisesRegex(octavo.OctavoError, says):
                 load_with(**changes)
         self.assertEqual(load_with(llm_int8_threshold=3.5).config.quantization_config.threshold, 3.5)
@@ -340,6 +340,26 @@ class LoRA(PackageTest):
     def test_bitsandbytes_adam(self):
         import bitsandbytes
         self.train(LLAMA, ["q_proj", "v_proj", "down_proj"], lambda parameters: bitsandbytes.optim.Adam8bit(parameters, lr=2e-3))
+
+    def test_merging_into_16_bit_and_converting_again(self):
+        """The recipe of docs/python.md; GPT-2 keeps its linears turned, and so must what dequantize() leaves."""
+        from peft import LoraConfig, PeftModel, get_peft_model
+        for source, targets in ((LLAMA, ["q_proj", "down_proj"]), (GPT2, ["c_attn", "c_proj"])):
+            adapter, merged, path = (self.dir / f"{source.name}-{what}" for what in ("adapter", "merged", "merged.8vo"))
+            base, tokenizer = octavo.transformers.load(self.converted(source))
+            model = get_peft_model(base, LoraConfig(target_modules=targets, init_lora_weights=False))
+            expected = logits(model, tokenizer)
+            model.save_pretrained(adapter)
+            self.assertEqual(json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"],
+                             str(self.converted(source)))
+            dense = octavo.transformers.load(self.converted(source))[0].dequantize()
+            PeftModel.from_pretrained(dense, adapter).merge_and_unload().save_pretrained(merged)
+            tokenizer.save_pretrained(merged)
+            octavo.convert(merged, path)
+            again, _ = octavo.transformers.load(path)
+            self.assertEqual(len(ours(again)), len(ours(octavo.transformers.load(self.converted(source))[0])))
+            self.assertLess(divergence(expected, logits(again, tokenizer)), 2e-3)
+            self.assertGreater(divergence(logits(octavo.transformers.load(self.converted(source))[0], tokenizer), expected), 4e-3)
 
     def test_merging_is_an_error(self):
         from peft import LoraConfig, get_peft_model

@@ -96,9 +96,10 @@ def convert(source: str | os.PathLike[str], output: str | os.PathLike[str], *, m
     """Converts a Hugging Face folder, a .safetensors file or an index. The options are those of `octavo convert` (docs/cli.md);
     `overwrite` is its --force, `max_shard_bytes` its --max-shard-size, a number or text like "5GB".
 
-    `keep_columns`: what `octavo.profile` returned, as it is, as a dictionary, as JSON text or as the path of a file. `progress(bytes_done, bytes_total, tensor)` is called
-    up to ten times a second; returning False cancels, and what it raises ends the conversion and is raised. Warnings are Python
-    warnings. Raises NotFoundError, AlreadyExistsError, RefusedError, CancelledError, InvalidArgumentError, …
+    `keep_columns`: what `octavo.profile` returned, as it is, as a dictionary, as JSON text or as the path of a file.
+    `progress(bytes_done, bytes_total, tensor)` is called up to ten times a second; returning False cancels, and what it raises ends the
+    conversion and is raised. Warnings are Python warnings. Raises NotFoundError, AlreadyExistsError, RefusedError, CancelledError,
+    InvalidArgumentError, …
     """
     library = _library()
     raised: list[BaseException] = []
@@ -119,8 +120,8 @@ def convert(source: str | os.PathLike[str], output: str | os.PathLike[str], *, m
         override_threshold=threshold is not None, threshold=threshold or 0.0,
         skip_modules=(c_char_p * len(skip_modules))(*(pattern.encode() for pattern in skip_modules)), num_skip_modules=len(skip_modules),
         only_skip=only_skip, via_fp16=via_fp16, skip_nonfinite=on_nonfinite == "skip", compress=compress,
-        keep_columns=_text(_profile_json(keep_columns)), keep_budget=keep_budget or 0.0, max_shard_bytes=_bytes(max_shard_bytes), sha256=sha256,
-        overwrite=overwrite, resume=resume, num_threads=num_threads,
+        keep_columns=_text(_profile_json(keep_columns)), keep_budget=keep_budget or 0.0,
+        max_shard_bytes=_bytes(max_shard_bytes), sha256=sha256, overwrite=overwrite, resume=resume, num_threads=num_threads,
         progress=_PROGRESS(0) if progress is None else _PROGRESS(on_progress),
         warning=_WARNING(lambda _, text: warned.append(text.decode("utf-8", "replace"))))
     result = ConvertResult()

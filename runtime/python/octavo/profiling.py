@@ -105,7 +105,8 @@ def linears_of(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
     return {name: module for name, module in model.named_modules() if isinstance(module, kinds) and module is not head}
 
 
-def profile(model: Any, texts: str | torch.Tensor | Iterable[Any], tokenizer: Any = None, *, threshold: float = 6.0, max_tokens: int = 512) -> Profile:
+def profile(model: Any, texts: str | torch.Tensor | Iterable[Any], tokenizer: Any = None, *, threshold: float = 6.0,
+            max_tokens: int = 512) -> Profile:
     """Runs texts through a model of transformers (16-bit or ours) and notes, for each linear, which input features reach `threshold`,
     how often and how far.
 

@@ -292,6 +292,8 @@ class Linear8bit(torch.nn.Linear):
     On a CUDA device the codes are uploaded at first use and `weight` itself stays in host memory.
     """
 
+    replaces_conv1d = False  # the linear that was here before was a Conv1D of transformers, whose weights are [in, out]
+
     def __init__(self, in_features: int, out_features: int, bias: bool = False, *, settings: Settings = Settings(), kept: int = 0,
                  kept_dtype: torch.dtype = torch.float16, dtype: torch.dtype = torch.float16,
                  device: torch.device | str | None = None, name: str = ""):

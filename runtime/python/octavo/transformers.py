@@ -43,6 +43,9 @@ class OctavoConfig(QuantizationConfigMixin):
     `llm_int8_threshold` is another name of `threshold`. `llm_int8_skip_modules` of a folder that is quantized already cannot bring
     back 16-bit weights: it is refused with what to do instead. `llm_int8_enable_fp32_cpu_offload` is accepted and not needed:
     parts on a CPU stay in int8 and run there.
+
+    The config of a folder wins over one that from_pretrained is given, so says transformers: change `quantization_config` of
+    AutoConfig.from_pretrained(folder) and give that config.
     """
 
     def __init__(self, method: str = "vector-wise", compat: str = "none", threshold: float = 6.0, scope: str = "batch",
@@ -60,8 +63,8 @@ class OctavoConfig(QuantizationConfigMixin):
         if llm_int8_skip_modules:
             raise InvalidArgumentError(
                 "llm_int8_skip_modules: these weights are int8 already; convert again with octavo convert --skip-modules "
-                f"{','.join(_ffi.strings(llm_int8_skip_modules))} (which adds to what is kept anyway: heads stay in 16 bit, unlike with the list "
-                "of bitsandbytes, which replaces them)")
+                f"{','.join(_ffi.strings(llm_int8_skip_modules))} (which adds to what is kept anyway: heads stay in 16 bit, unlike with "
+                "the list of bitsandbytes, which replaces them)")
         self.quant_method = "octavo"
         self.version = version
         self.method, self.compat = method, compat
@@ -166,8 +169,14 @@ class OctavoQuantizer(HfQuantizer):
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or torch.float16
         for path, module in list(model.named_modules()):
             if isinstance(module, Linear8bit):
-                dense = torch.nn.Linear(module.in_features, module.out_features, module.bias is not None, device="meta")
-                dense.weight = torch.nn.Parameter(module.dequantize(dtype), requires_grad=False)
+                weight = module.dequantize(dtype)
+                if module.replaces_conv1d:  # of GPT-2, whose weights are [in, out]
+                    with torch.device("meta"):
+                        dense = transformers.pytorch_utils.Conv1D(module.out_features, module.in_features)
+                    weight = weight.t().contiguous()
+                else:
+                    dense = torch.nn.Linear(module.in_features, module.out_features, module.bias is not None, device="meta")
+                dense.weight = torch.nn.Parameter(weight, requires_grad=False)
                 dense.bias = module.bias
                 _set_module(model, path, dense)
         return model
@@ -199,6 +208,7 @@ def replace_linear(model: Any, path: str, quantized: _Quantized, config: OctavoC
         raise UnsupportedError(f"{path} is a {type(old).__name__}; int8 weights can stand for nn.Linear and Conv1D")
     new = Linear8bit(in_features, out_features, old.bias is not None, settings=config.settings(quantized.convention), kept=quantized.kept,
                      kept_dtype=quantized.kept_dtype, dtype=old.weight.dtype, device="meta", name=path)
+    new.replaces_conv1d = isinstance(old, transformers.pytorch_utils.Conv1D)
     new.train(old.training)
     _set_module(model, path, new)
 
@@ -272,8 +282,8 @@ def _write_assets(model_file: Model, folder: str, trust_remote_code: bool) -> No
                 raise InvalidFileError(f"{model_file.path}: {name} is no JSON: {error}") from error
             if name == "config.json" and not trust_remote_code and "auto_map" in facts and (
                     facts.get("model_type") not in transformers.CONFIG_MAPPING):
-                raise UnsupportedError(f"{model_file.path}: transformers does not know the model type {facts.get('model_type')!r}, and code "
-                                       "that comes with a model (auto_map in config.json) needs trust_remote_code=True")
+                raise UnsupportedError(f"{model_file.path}: transformers does not know the model type {facts.get('model_type')!r}, and "
+                                       "code that comes with a model (auto_map in config.json) needs trust_remote_code=True")
         pathlib.Path(folder, name).write_bytes(content)
 
 
