@@ -106,8 +106,15 @@ stage "the tutorial, which builds the C++ engine" "$python" "$root/tests/example
 stage "the C++ engine's tokens" "$python" "$here/generate_tokens.py" "$octavo" "$generate" "$cache/generate" \
   "$root/tests/data/models/gpt2-novels-outliers" "$cache/smollm2"
 stage "the C++ engine's configurations" "$python" "$here/generate_variants.py" "$octavo" "$generate" "$cache/generate"
-for model in "$root/tests/data/models/gpt2-novels-outliers" "$root/tests/data/models/llama-novels" "$cache/smollm2"; do
-  stage "the C++ engine's logits, $(basename "$model")" "$python" "$here/generate_logits.py" "$octavo" "$generate" "$cache/generate" "$model"
+build_double() {
+  cmake -S "$root/docs/examples/generate" -B "$cache/generate-double" -G Ninja -DCMAKE_PREFIX_PATH="$cache/tutorial/home/octavo" \
+    -DCMAKE_CXX_FLAGS=-DGENERATE_DOUBLE ${ccache:+-DCMAKE_CXX_COMPILER_LAUNCHER=ccache} >/dev/null &&
+    cmake --build "$cache/generate-double"
+}
+stage "the C++ engine with double between its linears" build_double
+for model in "${models[@]:0:3}"; do
+  stage "the C++ engine's logits, $(basename "$model")" "$python" "$here/generate_logits.py" "$octavo" "$generate" "$cache/generate" "$model" \
+    --double "$cache/generate-double/generate"
 done
 
 echo
