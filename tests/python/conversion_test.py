@@ -82,7 +82,8 @@ class Convert(PackageTest):
         with self.assertRaisesRegex(octavo.AlreadyExistsError, "overwrite=True"):
             octavo.convert(GPT2, out)
         for options, says in (({"method": "best"}, "method is"), ({"scope": "row"}, "scope is"), ({"on_nonfinite": "x"}, "error or skip"),
-                              ({"compat": "paper", "scope": "token"}, "paper"), ({"threshold": -1.0}, "threshold")):
+                              ({"compat": "paper", "scope": "token"}, "paper"), ({"threshold": -1.0}, "threshold"),
+                              ({"skip_modules": "a\0b"}, "NUL")):
             with self.assertRaisesRegex(octavo.InvalidArgumentError, says):
                 octavo.convert(GPT2, out, overwrite=True, **options)
 

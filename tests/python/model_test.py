@@ -88,6 +88,18 @@ class Files(PackageTest):
         first, second = (model.tensor(f"{LINEAR}.weight") for _ in range(2))
         self.assertEqual(first.ctypes.data, second.ctypes.data)
 
+    def test_the_mapping_cannot_be_made_writable(self):
+        codes = octavo.open(self.converted()).tensor(f"{LINEAR}.weight")
+        with self.assertRaises(ValueError):
+            codes.flags.writeable = True
+
+    def test_names_that_c_would_cut_off(self):
+        model = octavo.open(self.converted())
+        for wrong in ("\0rest", "\ud800"):
+            for call in (model.tensor, model.asset, model.linear, octavo.open):
+                with self.assertRaisesRegex(octavo.InvalidArgumentError, "NUL|UTF-8"):
+                    call((str(self.converted()) if call is octavo.open else LINEAR) + wrong)
+
     def test_arrays_outlive_the_model(self):
         model = octavo.open(self.converted())
         codes, linear = model.tensor(f"{LINEAR}.weight"), model.linear(LINEAR)

@@ -113,6 +113,7 @@ class Eval(PackageTest):
             absent = self.dir / "absent" / "out.svg"
             done = self.python(verb, "no model", "--text", self.text(), option, absent, code=2)
             self.assertIn(f"{absent.parent}: no such folder", done.stderr)
+        self.assertIn("PNG or SVG", self.python("eval", "no model", "--text", self.text(), "--picture", "curve.jpeg", code=2).stderr)
 
     def test_models_that_it_does_not_take(self):
         """One sentence each, and no traceback."""

@@ -56,6 +56,14 @@ class Linears(PackageTest):
         turned = self.x[0].t().contiguous().t()
         self.assertTrue(torch.equal(self.linear(turned), self.linear(self.x[0])))
 
+    def test_the_negative_bit(self):
+        """A view that torch negates only when it is read: the memory has the opposite."""
+        x = self.x[0]
+        for linear in (self.linear, self.model.linear(LINEAR)):
+            self.assertTrue(torch.equal(linear(torch._neg_view(x)), linear(-x)))
+        with self.assertRaisesRegex(octavo.InvalidArgumentError, "out is"):
+            self.model.linear(LINEAR)(x, out=torch._neg_view(torch.empty(3, 768)))
+
     def test_no_tokens(self):
         self.assertEqual(self.linear(self.x[:0]).shape, (0, 3, 768))
 

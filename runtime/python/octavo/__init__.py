@@ -68,7 +68,7 @@ def __getattr__(name: str) -> object:
     try:
         module = importlib.import_module(f".{_LAZY[name]}", __name__)
     except ImportError as error:
-        raise AttributeError(f"octavo.{name} needs torch, and but for octavo.torch transformers too: {error}") from error
+        raise AttributeError(f"octavo.{name} needs a package that is not there: {error}") from error
     return module.profile if name == "profile" else module
 
 

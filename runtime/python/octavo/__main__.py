@@ -67,16 +67,16 @@ def run_eval(args: argparse.Namespace) -> None:
         raise InvalidArgumentError(f"--only: no row {sorted(names - known)}; the rows are {sorted(known)}")
     evaluation = quality.Evaluation(args.model, args.text, tokens=args.tokens, context=args.context, say=say)
     results = list(evaluation.all(lambda name: names is None or name in names))
-    for path in args.picture:
-        quality.draw(results, path)
     if args.json:
         print(json.dumps({"model": pathlib.Path(args.model).name, "tokens": evaluation.text.sequences.numel(),
                           "context": evaluation.text.sequences.shape[1], "results": quality.to_json(results)}, indent=1))
-        return
-    print(quality.table(results))
-    for result in results:
-        if result.continuation is not None:
-            print(f"{result.name}: {result.continuation!r}")
+    else:
+        print(quality.table(results))
+        for result in results:
+            if result.continuation is not None:
+                print(f"{result.name}: {result.continuation!r}")
+    for path in args.picture:  # last: what fails here must not take the results with it
+        quality.draw(results, path)
 
 
 def run_profile(args: argparse.Namespace) -> None:
@@ -93,15 +93,15 @@ def run_profile(args: argparse.Namespace) -> None:
     features = found.emergent_features()
     if args.output:
         found.save(args.output, args.features)
-    for path in args.picture:
-        found.draw(path)
     if args.json:
         print(json.dumps({"threshold": args.threshold, "tokens": sequences.numel(), "features": features}, indent=1))
-        return
-    print(f"{len(features)} features reach {args.threshold:g} in linears of the most usual width\n")
-    print(f"{'feature':>8}{'linears':>10}{'tokens':>10}{'largest':>10}")
-    for f in features[:20]:
-        print(f"{f['feature']:8}{f['layers']:10.1%}{f['tokens']:10.1%}{f['max_abs']:10.1f}")
+    else:
+        print(f"{len(features)} features reach {args.threshold:g} in linears of the most usual width\n")
+        print(f"{'feature':>8}{'linears':>10}{'tokens':>10}{'largest':>10}")
+        for f in features[:20]:
+            print(f"{f['feature']:8}{f['layers']:10.1%}{f['tokens']:10.1%}{f['max_abs']:10.1f}")
+    for path in args.picture:
+        found.draw(path)
 
 
 def main() -> int:
@@ -110,6 +110,9 @@ def main() -> int:
         for path in [*args.picture, getattr(args, "output", None)]:  # before what takes minutes
             if path and not (folder := pathlib.Path(path).parent).is_dir():
                 raise InvalidArgumentError(f"{folder}: no such folder")
+        for path in args.picture:
+            if pathlib.Path(path).suffix not in (".png", ".svg"):
+                raise InvalidArgumentError(f"--picture {path}: PNG or SVG, by its ending (.png, .svg)")
         {"eval": run_eval, "profile": run_profile}[args.verb](args)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has enough; what is left goes nowhere

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_int64, c_size_t, c_void_p
 from typing import Any
 
@@ -154,11 +154,31 @@ class Handle:
         raise TypeError("what is mapped or prepared cannot be copied or pickled; open the file again in the other process")
 
 
-def view(address: int, size: int, owner: object) -> ctypes.Array:
-    """`size` bytes at `address` as a buffer that keeps `owner` alive."""
+def view(address: int, size: int, owner: object) -> memoryview:
+    """`size` bytes at `address`, read-only, which keep `owner` alive."""
     array = (ctypes.c_char * size).from_address(address)
     array._owner = owner
-    return array
+    return memoryview(array).toreadonly()
+
+
+def c_name(name: str) -> bytes:
+    """A name of a module, tensor, … as C takes it."""
+    return _whole(name, lambda: name.encode())
+
+
+def c_path(path: str | os.PathLike[str]) -> bytes:
+    return _whole(path, lambda: os.fsencode(path))
+
+
+def _whole(text: object, encode: Callable[[], bytes]) -> bytes:
+    """C would cut off what follows a NUL."""
+    try:
+        encoded = encode()
+    except UnicodeEncodeError:
+        raise_error(1, f"{text!r} cannot be UTF-8")
+    if b"\0" in encoded:
+        raise_error(1, f"{text!r} has a NUL in it")
+    return encoded
 
 
 def strings(value: str | Iterable[str] | None) -> list[str]:

@@ -24,9 +24,10 @@ def rows_of(tensor: torch.Tensor, features: int, name: str, writes: bool = False
         raise InvalidArgumentError(f"{name} has dtype {tensor.dtype}; expected float16, bfloat16 or float32")
     if tensor.dim() == 0 or tensor.shape[-1] != features:
         raise InvalidArgumentError(f"{name} has shape {tuple(tensor.shape)}; expected [..., {features}]")
-    if writes and not tensor.is_contiguous():
-        raise InvalidArgumentError(f"{name} is not contiguous")
-    matrix = tensor.reshape(-1, features) if tensor.dim() != 2 else tensor
+    if writes and (not tensor.is_contiguous() or tensor.is_neg()):
+        raise InvalidArgumentError(f"{name} is not contiguous, or a view that negates")
+    matrix = tensor.resolve_neg()  # a copy only where torch negates when the memory is read
+    matrix = matrix.reshape(-1, features) if tensor.dim() != 2 else matrix
     if features > 1 and matrix.stride(1) != 1 or matrix.shape[0] > 1 and matrix.stride(0) < features:
         matrix = matrix.contiguous()  # also the rows of an expanded tensor, which are one row
     cuda = tensor.is_cuda

@@ -61,7 +61,7 @@ def _library() -> ctypes.CDLL:
 
 
 def _text(value: str | None) -> bytes | None:
-    return None if value is None else value.encode()
+    return None if value is None else _ffi.c_name(value)
 
 
 def _profile_json(profile: Any) -> str | None:
@@ -118,14 +118,14 @@ def convert(source: str | os.PathLike[str], output: str | os.PathLike[str], *, m
     options = ConvertOptions(
         method=_text(method), compat=_text(compat), scope=_text(scope), row_rule=_text(row_rule), activations=_text(activations),
         override_threshold=threshold is not None, threshold=threshold or 0.0,
-        skip_modules=(c_char_p * len(skip_modules))(*(pattern.encode() for pattern in skip_modules)), num_skip_modules=len(skip_modules),
+        skip_modules=(c_char_p * len(skip_modules))(*map(_ffi.c_name, skip_modules)), num_skip_modules=len(skip_modules),
         only_skip=only_skip, via_fp16=via_fp16, skip_nonfinite=on_nonfinite == "skip", compress=compress,
         keep_columns=_text(_profile_json(keep_columns)), keep_budget=keep_budget or 0.0,
         max_shard_bytes=_bytes(max_shard_bytes), sha256=sha256, overwrite=overwrite, resume=resume, num_threads=num_threads,
         progress=_PROGRESS(0) if progress is None else _PROGRESS(on_progress),
         warning=_WARNING(lambda _, text: warned.append(text.decode("utf-8", "replace"))))
     result = ConvertResult()
-    status = library.octavo_convert(os.fsencode(source), os.fsencode(output), byref(options), byref(result))
+    status = library.octavo_convert(_ffi.c_path(source), _ffi.c_path(output), byref(options), byref(result))
     if raised:
         raise raised[0]
     if status != 0:

@@ -61,7 +61,7 @@ class Model:
         self.path = os.fspath(path)
         options = _ffi.OpenOptions(verify=verify, num_threads=num_threads)
         pointer = ctypes.c_void_p()
-        check(lib.octavo_model_open(os.fsencode(path), byref(options), byref(pointer)), of_path=True)
+        check(lib.octavo_model_open(_ffi.c_path(path), byref(options), byref(pointer)), of_path=True)
         self._handle = _ffi.Handle(pointer, lib.octavo_model_release)
 
     def __repr__(self) -> str:
@@ -112,7 +112,7 @@ class Model:
             array = self._decompressed(info)
         else:
             data, size = ctypes.c_void_p(), ctypes.c_size_t()
-            check(lib.octavo_model_tensor(self._handle.pointer, name.encode(), byref(data), byref(size), None, None, None))
+            check(lib.octavo_model_tensor(self._handle.pointer, _ffi.c_name(name), byref(data), byref(size), None, None, None))
             info = self.tensors[name]
             dtype = NUMPY_DTYPES[info.dtype]
             if size.value == 0:
@@ -125,15 +125,15 @@ class Model:
     def _decompressed(self, info: TensorInfo) -> np.ndarray:
         array = np.empty(info.shape, NUMPY_DTYPES[info.dtype])
         size = ctypes.c_size_t(array.nbytes)
-        check(lib.octavo_model_read_tensor(self._handle.pointer, info.name.encode(), array.ctypes.data, byref(size)))
+        check(lib.octavo_model_read_tensor(self._handle.pointer, _ffi.c_name(info.name), array.ctypes.data, byref(size)))
         return array
 
     def asset(self, name: str) -> bytes:
         """The content of an embedded file, checked. Raises NotFoundError, NotIntactError."""
         size = ctypes.c_size_t()
-        check(lib.octavo_model_asset(self._handle.pointer, name.encode(), None, byref(size)))
+        check(lib.octavo_model_asset(self._handle.pointer, _ffi.c_name(name), None, byref(size)))
         buffer = ctypes.create_string_buffer(max(size.value, 1))
-        check(lib.octavo_model_asset(self._handle.pointer, name.encode(), buffer, byref(size)))
+        check(lib.octavo_model_asset(self._handle.pointer, _ffi.c_name(name), buffer, byref(size)))
         return buffer.raw[:size.value]
 
     def linear(self, name: str, expert: int = 0, *, device: str = "cpu", cpu: str | None = None, check_digests: bool = False) -> Linear:
@@ -144,10 +144,10 @@ class Model:
         the reason in the file), InvalidFileError, NotIntactError, UnsupportedError.
         """
         device_type, index = parse_device(device)
-        options = _ffi.PrepareOptions(device_type=device_type, device_index=index, cpu=cpu.encode() if cpu else None,
+        options = _ffi.PrepareOptions(device_type=device_type, device_index=index, cpu=_ffi.c_name(cpu) if cpu else None,
                                       check_digests=check_digests)
         pointer = ctypes.c_void_p()
-        check(lib.octavo_linear_prepare(self._handle.pointer, name.encode(), expert, byref(options), byref(pointer)))
+        check(lib.octavo_linear_prepare(self._handle.pointer, _ffi.c_name(name), expert, byref(options), byref(pointer)))
         return Linear(_ffi.Handle(pointer, lib.octavo_linear_release), name)
 
     def verify(self, num_threads: int = 0) -> None:
