@@ -3,9 +3,13 @@
 // What costs little is always checked, because the kernels rely on it: scales (R26), the bounds of
 // code sums, zero points and kept columns (R29). What needs a pass over all codes (R26's zero rows,
 // R27, R28) is checked with check_digests.
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <span>
 #include <utility>
 
 #include "octavo/linear.h"
@@ -22,6 +26,15 @@ namespace {
 
 constexpr float kSmallestAbsmax = 127 * 0x1p-126f;
 constexpr float kSmallestStep = 0x1p-126f;
+
+// Takes whole pages of a file's mapping out of this process's memory; they stay in the page cache,
+// and come back where somebody reads them again.
+void ReleaseMapped(std::span<const std::byte> bytes) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(bytes.data()) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size()) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
 
 class Preparer {
  public:
@@ -113,6 +126,8 @@ class Preparer {
       OCTAVO_ASSIGN_OR_RETURN(AlignedBuffer packed,
                               AlignedBuffer::Allocate(kernels::LayoutBytes(view_.layout, out, in)));
       kernels::PackCodes(view_.layout, codes.as<int8_t>(), out, in, packed.as<int8_t>(), parallel_);
+      const bool is_mapped = in_memory_ == nullptr && codes.owned.bytes() == 0;
+      if (is_mapped) ReleaseMapped(codes.bytes);
       codes = {packed.span(), std::move(packed), 0};
     }
     view_.codes = Keep<int8_t>(std::move(codes));

@@ -3,7 +3,9 @@
 
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <limits>
+#include <string>
 
 #include "tests/runtime/test_model.h"
 
@@ -112,6 +114,39 @@ TEST(Prepare, PlainCodesStayInTheMapping) {
   const PreparedLinear prepared = testing::MustPrepare(path, "linear", 0, {.cpu = "portable"});
   EXPECT_STREQ(prepared.backend(), "portable");
   EXPECT_EQ(prepared.owned_bytes(), 300 * sizeof(float));  // the multipliers
+}
+
+// Bytes of a file's mapping that this process holds in memory.
+size_t ResidentBytes(const std::string& path) {
+  std::ifstream smaps("/proc/self/smaps");
+  size_t bytes = 0;
+  bool is_file = false;
+  for (std::string line; std::getline(smaps, line);) {
+    if (line.find('-') < line.find(':')) is_file = line.ends_with(path);  // a mapping's first line
+    if (is_file && line.starts_with("Rss:")) bytes += std::stoul(line.substr(4)) * 1024;
+  }
+  return bytes;
+}
+
+TEST(Prepare, WhatWasPackedLeavesTheMemoryOfTheMapping) {
+  testing::Random random(testing::TestSeed());
+  ModelSpec spec;
+  spec.linears.push_back(testing::RandomLinear(random, "linear", 1000, 1024));
+  const std::string path = testing::TestPath("released.8vo");
+  testing::WriteModel(path, spec);
+  const Model model = *Model::Open(path);
+  const PreparedLinear plain = *Prepare(*model.linear("linear"), kCpuDevice, {.cpu = "portable"});
+  const auto check = [&](const PreparedLinear& prepared) {
+    testing::CheckForward(prepared, spec, spec.linears[0], 0, Activations(random, 5, 1024),
+                          DType::kF16, DType::kF32);
+  };
+  check(plain);
+  EXPECT_GE(ResidentBytes(path), 1'000'000u);
+  const PreparedLinear packed = *Prepare(*model.linear("linear"));
+  if (packed.owned_bytes() < 1'000'000) GTEST_SKIP() << "these kernels read plain codes";
+  EXPECT_LT(ResidentBytes(path), 500'000u);
+  check(plain);
+  check(packed);
 }
 
 class PrepareErrors : public ::testing::Test {
