@@ -203,6 +203,23 @@ class Load(PackageTest):
             path = self.with_config("tokenizer_config.json", auto_map={"AutoTokenizer": ["somebody/code--module.Tokenizer", None]})
             self.assertIsNotNone(octavo.transformers.load(path)[1])
 
+    def test_what_is_wrong_with_the_embedded_files_is_said(self):
+        """File and embedded file are named, whatever transformers raises."""
+        for name, content, says in (("config.json", {"num_hidden_layers": 2_000_000}, "num_hidden_layers is 2000000"),
+                                    ("config.json", {"hidden_size": "wide"}, "config.json"),
+                                    ("tokenizer_config.json", "{" * 5000, "tokenizer_config.json"),
+                                    ("tokenizer.json", "{}", "tokenizer"), ("generation_config.json", "[", "generation_config.json")):
+            with self.subTest(name=name):
+                shutil.rmtree(self.dir / "changed", ignore_errors=True)
+                if isinstance(content, dict):
+                    path = self.with_config(name, **content)
+                else:
+                    shutil.copytree(LLAMA, self.dir / "changed")
+                    (self.dir / "changed" / name).write_text(content)
+                    path = convert(self.dir / "changed", self.dir / "changed.8vo")
+                with self.assertRaisesRegex(octavo.InvalidFileError, f"changed.8vo: .*{says}"):
+                    octavo.transformers.load(path)
+
     def test_device_map(self):
         model, tokenizer = octavo.transformers.load(self.converted(), device_map="cpu")
         self.assertTrue(torch.equal(logits(model, tokenizer), logits(octavo.transformers.load(self.converted())[0], tokenizer)))
@@ -280,7 +297,10 @@ class Folders(PackageTest):
             return transformers.AutoModelForCausalLM.from_pretrained(folder)
 
         for changes, says in (({"version": 2}, "version 2"), ({"scope": "row"}, "scope"), ({"new": 1}, "unknown keys"),
-                              ({"_content": {}}, "unknown keys"), ({"llm_int8_skip_modules": ["h.0"]}, "--skip-modules h.0")):
+                              ({"_content": {}}, "unknown keys"), ({"threshold": "x"}, "threshold is 'x'"),
+                              ({"version": "9"}, "version is '9'"),
+                              ({"method": [1]}, "method is"), ({"modules_to_not_convert": 5}, "modules_to_not_convert is 5"),
+                              ({"full_range": "no"}, "full_range is 'no'"), ({"llm_int8_skip_modules": ["h.0"]}, "--skip-modules h.0")):
             with self.assertRaisesRegex(octavo.OctavoError, says):
                 load_with(**changes)
         self.assertEqual(load_with(llm_int8_threshold=3.5).config.quantization_config.threshold, 3.5)
@@ -288,6 +308,26 @@ class Folders(PackageTest):
         save_file({k: v for k, v in tensors.items() if not k.endswith("absmax")}, folder / "model.safetensors", {"format": "pt"})
         with self.assertRaisesRegex(octavo.InvalidFileError, "no scales"):
             load_with()
+
+    def test_folders_that_lack_a_tensor(self):
+        """Or have a wrong one: nothing is made up in its place."""
+        _, _, folder = self.saved(GPT2)
+        whole, name = load_file(folder / "model.safetensors"), "transformer.h.0.attn.c_attn"
+        kept = {f"{name}.weight_kept": torch.zeros(1, 768, dtype=torch.float16)}
+        index = {f"{name}.weight_kept_index": torch.zeros(1, dtype=torch.int32)}
+        for left_out, added, says in (("weight", {}, f"{name}.weight is missing"), ("weight_absmax", {}, f"{name} has no scales"),
+                                      ("bias", {}, f"{name}.bias is missing"), ("", kept, f"{name}.weight_kept_index is missing"),
+                                      ("", index, f"{name}.weight_kept is missing"),
+                                      ("", kept | {f"{name}.weight_kept_index": torch.zeros(2, dtype=torch.int32)}, "weight_kept is F16"),
+                                      ("", {f"{name}.weight_absmax": torch.zeros(5)}, "weight_absmax is F32"),
+                                      ("", {f"{name}.weight": torch.zeros(10, 10, dtype=torch.int8)}, "weight_absmax is F32"),
+                                      ("", {f"{name}.weight_step": torch.zeros(768)}, f"{name} has no scales, or"),
+                                      ("", {"transformer.h.0.ln_1.weight_absmax": torch.zeros(256)}, "ln_1.weight is F16"),
+                                      ("", {"foo.weight_kept": torch.zeros(1, 4)}, "foo has no scales")):
+            tensors = {key: tensor for key, tensor in whole.items() if key != f"{name}.{left_out}"} | added
+            save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+            with self.subTest(says=says), self.assertRaisesRegex(octavo.InvalidFileError, says):
+                transformers.AutoModelForCausalLM.from_pretrained(folder)
 
     def test_base_model_of_a_causal_folder(self):
         _, tokenizer, folder = self.saved(LLAMA)

@@ -8,13 +8,14 @@ Importing this module registers the quantization method "octavo" with transforme
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
 import pathlib
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +28,15 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from . import _ffi
 from . import torch as octavo_torch
 from ._torch_arrays import NUMBERS
-from .errors import InvalidArgumentError, InvalidFileError, UnsupportedError
+from .errors import InvalidArgumentError, InvalidFileError, OctavoError, UnsupportedError
 from .model import Model
 from .torch import FileTensors, Linear8bit, Settings, tensors_of_module
 
 FOLDER_VERSION = 1
 SCALES = (".weight_absmax", ".weight_step")
 COMPANIONS = ("weight_kept_index", "weight_kept", "weight_zero_point")
+KINDS = {"threshold": (int, float), "activations_via_fp16": bool, "full_range": bool, "version": int,
+         "modules_to_not_convert": (list, type(None))}  # of quantization_config; the others are strings
 
 
 @register_quantization_config("octavo")
@@ -58,6 +61,12 @@ class OctavoConfig(QuantizationConfigMixin):
             unknown["_content"] = _content
         if unknown:
             raise InvalidArgumentError(f"quantization_config has unknown keys {sorted(unknown)}; a newer Octavo may know them")
+        given = {"method": method, "compat": compat, "threshold": threshold, "scope": scope, "row_rule": row_rule,
+                 "activations": activations, "activations_via_fp16": activations_via_fp16, "full_range": full_range,
+                 "modules_to_not_convert": modules_to_not_convert, "version": version}
+        for key, value in given.items():
+            if not isinstance(value, KINDS.get(key, str)):
+                raise InvalidArgumentError(f"quantization_config: {key} is {value!r}")
         if version > FOLDER_VERSION:
             raise InvalidFileError(f"quantization_config has version {version}; this Octavo reads up to {FOLDER_VERSION}")
         if llm_int8_skip_modules:
@@ -92,28 +101,51 @@ class OctavoConfig(QuantizationConfigMixin):
 
 @dataclass
 class _Quantized:
-    """What a module is before its tensors are there."""
+    """What a module is before its tensors are there; `shape` is that of its codes."""
 
     convention: str
+    shape: tuple[int, ...]
+    bias: bool
     kept: int = 0
     kept_dtype: torch.dtype = torch.float16
 
 
-def _quantized_of_files(files: Iterable[str]) -> dict[str, _Quantized]:
-    """The quantized modules of safetensors files, from their headers."""
-    found: dict[str, _Quantized] = {}
-    kept: dict[str, tuple[int, torch.dtype]] = {}
+def _quantized_of_files(files: Iterable[str], method: str) -> dict[str, _Quantized]:
+    """The quantized modules of safetensors files, from their headers. Raises InvalidFileError where one lacks a tensor or has a wrong
+    one."""
+    headers: dict[str, tuple[str, tuple[int, ...]]] = {}
     for path in files:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():
-                for suffix in SCALES:
-                    if key.endswith(suffix):
-                        found[key.removesuffix(suffix)] = _Quantized(suffix.removeprefix(".weight_"))
-                if key.endswith(".weight_kept"):
-                    header = file.get_slice(key)
-                    kept[key.removesuffix(".weight_kept")] = (header.get_shape()[0], octavo_torch.TORCH_DTYPES[header.get_dtype()])
-    for name, (count, dtype) in kept.items():
-        found[name].kept, found[name].kept_dtype = count, dtype
+                header = file.get_slice(key)
+                headers[key] = (header.get_dtype(), tuple(header.get_shape()))
+    names = dict.fromkeys(name for key, (dtype, _) in headers.items() for name, _, tensor in [key.rpartition(".")]
+                          if "." + tensor in SCALES or tensor in COMPANIONS or tensor == "weight" and dtype == "I8")
+    return {name: _quantized_of_headers(headers, name, method) for name in names}
+
+
+def _quantized_of_headers(headers: Mapping[str, tuple[str, tuple[int, ...]]], name: str, method: str) -> _Quantized:
+    scales = [suffix.removeprefix(".") for suffix in SCALES if name + suffix in headers]
+    if len(scales) != 1:
+        raise InvalidFileError(f"the checkpoint's module {name} has no scales, or two kinds of them: weight_absmax or weight_step must be "
+                               "there")
+
+    def expect(tensor: str, dtypes: tuple[str, ...], *shape: int | None) -> tuple[str, tuple[int, ...]]:
+        dtype, found = headers.get(f"{name}.{tensor}", (None, ()))
+        if dtype is None:
+            raise InvalidFileError(f"the checkpoint's {name}.{tensor} is missing")
+        if dtype not in dtypes or len(found) != len(shape) or any(e not in (None, f) for e, f in zip(shape, found, strict=True)):
+            raise InvalidFileError(f"the checkpoint's {name}.{tensor} is {dtype} {list(found)}; expected {' or '.join(dtypes)} "
+                                   f"{[size if size is not None else 'any' for size in shape]}")
+        return dtype, found
+    _, codes = expect("weight", ("I8",), None, None)
+    expect(scales[0], ("F32",), codes[0])
+    if method.startswith("zeropoint"):
+        expect("weight_zero_point", ("I32",), codes[0])
+    found = _Quantized(scales[0].removeprefix("weight_"), codes, f"{name}.bias" in headers)
+    if f"{name}.weight_kept_index" in headers or f"{name}.weight_kept" in headers:
+        found.kept = expect("weight_kept_index", ("I32",), None)[1][0]
+        found.kept_dtype = octavo_torch.TORCH_DTYPES[expect("weight_kept", ("F16", "BF16"), found.kept, codes[0])[0]]
     return found
 
 
@@ -136,7 +168,7 @@ class OctavoQuantizer(HfQuantizer):
             self.quantization_config.modules_to_not_convert = content.in_16_bit
             quantized, paths = content.quantized, content.paths
         else:
-            quantized = _quantized_of_files(checkpoint_files or [])
+            quantized = _quantized_of_files(checkpoint_files or [], self.quantization_config.method)
             paths = module_paths(model, quantized)
             if not quantized:
                 raise InvalidFileError("the checkpoint has no scales (NAME.weight_absmax): it is no folder of octavo export --to "
@@ -206,6 +238,10 @@ def replace_linear(model: Any, path: str, quantized: _Quantized, config: OctavoC
         in_features, out_features = old.in_features, old.out_features
     else:
         raise UnsupportedError(f"{path} is a {type(old).__name__}; int8 weights can stand for nn.Linear and Conv1D")
+    if quantized.shape != (out_features, in_features):
+        raise InvalidFileError(f"{path}: the codes are {list(quantized.shape)}, the model's linear is {[out_features, in_features]}")
+    if old.bias is not None and not quantized.bias:
+        raise InvalidFileError(f"{path}.bias is missing, which the model has")
     new = Linear8bit(in_features, out_features, old.bias is not None, settings=config.settings(quantized.convention), kept=quantized.kept,
                      kept_dtype=quantized.kept_dtype, dtype=old.weight.dtype, device="meta", name=path)
     new.replaces_conv1d = isinstance(old, transformers.pytorch_utils.Conv1D)
@@ -246,9 +282,12 @@ def load(path: str | os.PathLike[str] | Model, *, device_map: Any = None, dtype:
                  "activations": activations}
     with tempfile.TemporaryDirectory(prefix="octavo-") as folder:
         _write_assets(model_file, folder, trust_remote_code)
-        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        tokenizer = load_tokenizer(folder, model_file.assets, trust_remote_code)
-        generation = transformers.GenerationConfig.from_pretrained(folder) if "generation_config.json" in model_file.assets else None
+        with _reading(model_file, "config.json"):
+            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        with _reading(model_file, "the tokenizer (tokenizer.json, tokenizer_config.json)"):
+            tokenizer = load_tokenizer(folder, model_file.assets, trust_remote_code)
+        with _reading(model_file, "generation_config.json"):
+            generation = transformers.GenerationConfig.from_pretrained(folder) if "generation_config.json" in model_file.assets else None
     cls = _class_for(config, model_file, model_class)
     content = _Content(model_file, [*_ffi.strings(skip_modules), *_ffi.strings(llm_int8_skip_modules)])
     quantization = {key: model_file.quantization[key] for key in
@@ -270,6 +309,17 @@ def load(path: str | os.PathLike[str] | Model, *, device_map: Any = None, dtype:
     return model, tokenizer
 
 
+@contextlib.contextmanager
+def _reading(model_file: Model, what: str) -> Iterator[None]:
+    """transformers raises whatever its code runs into where an embedded file makes no sense."""
+    try:
+        yield
+    except (ImportError, MemoryError, OctavoError):
+        raise
+    except Exception as error:
+        raise InvalidFileError(f"{model_file.path}: {what}: transformers cannot read it: {type(error).__name__}: {error}") from error
+
+
 def _write_assets(model_file: Model, folder: str, trust_remote_code: bool) -> None:
     """The embedded files into `folder`, with nothing that makes transformers fetch or run code, or ask whether it may."""
     for name in model_file.assets:
@@ -278,13 +328,22 @@ def _write_assets(model_file: Model, folder: str, trust_remote_code: bool) -> No
             try:
                 facts = json.loads(content)
                 content = json.dumps(_without_code(facts, trust_remote_code)).encode()
+                _check_counts(facts, sum(module.experts or 1 for module in model_file.modules.values()))
             except (ValueError, RecursionError) as error:
-                raise InvalidFileError(f"{model_file.path}: {name} is no JSON: {error}") from error
-            if name == "config.json" and not trust_remote_code and "auto_map" in facts and (
+                raise InvalidFileError(f"{model_file.path}: {name}: {error}") from error
+            if name == "config.json" and not trust_remote_code and isinstance(facts, dict) and "auto_map" in facts and (
                     facts.get("model_type") not in transformers.CONFIG_MAPPING):
                 raise UnsupportedError(f"{model_file.path}: transformers does not know the model type {facts.get('model_type')!r}, and "
                                        "code that comes with a model (auto_map in config.json) needs trust_remote_code=True")
         pathlib.Path(folder, name).write_bytes(content)
+
+
+def _check_counts(facts: Any, most: int) -> None:
+    """Thousands of layers or experts more than the file has modules would only cost memory. Raises ValueError."""
+    for key, value in facts.items() if isinstance(facts, dict) else ():
+        if isinstance(value, int) and key.endswith(("layer", "layers", "experts")) and value > most + 1000:
+            raise ValueError(f"{key} is {value}, and the file has {most} modules")
+        _check_counts(value, most)
 
 
 def _without_code(facts: Any, trust_remote_code: bool) -> Any:
@@ -337,7 +396,8 @@ class _Content:
 
     def _add(self, tensors: FileTensors, name: str, facts: Mapping[str, Any]) -> None:
         kept = tensors[facts["kept"]["weight"]] if "kept" in facts else None
-        self.quantized[name] = _Quantized(facts["scheme"]["scales"]["convention"], 0 if kept is None else kept.shape[0],
+        self.quantized[name] = _Quantized(facts["scheme"]["scales"]["convention"], (facts["out_features"], facts["in_features"]),
+                                          "bias" in facts, 0 if kept is None else kept.shape[0],
                                           torch.float16 if kept is None else kept.dtype)
         self.code_sums[name] = tensors[facts["scheme"]["code_sum"]]
         for buffer, tensor in tensors_of_module(tensors, self.file, name).items():
