@@ -133,13 +133,9 @@ def _pointer(tensor: torch.Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _identity(tensor: torch.Tensor | None) -> tuple | None:
-    return None if tensor is None else (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-
-
 def _forget_prepared(codes: torch.Tensor) -> None:
     """Whatever was prepared from the memory of `codes`, which is about to get other content."""
-    for key in [key for key in _prepared if key[0][0] == codes.data_ptr()]:
+    for key in [key for key in _prepared if key[0] == codes.data_ptr()]:
         _prepared.pop(key, None)
 
 
@@ -194,10 +190,10 @@ def _check_operands(codes, scales, bias, kept_index, kept_weight, zero_point, co
 def _find_prepared(device: torch.device, codes, scales, bias, kept_index, kept_weight, zero_point, code_sum, scalars) -> _ffi.Handle:
     """Prepared at first use; kept while the tensor `codes` lives. Codes and scales must not be changed in place."""
     operands = (codes, scales, bias, kept_index, kept_weight, zero_point, code_sum)
-    key = (*map(_identity, operands), device, scalars)
+    key = (*map(_pointer, operands), codes.shape, codes.stride(), codes.dtype, device, scalars)
     found = _prepared.get(key)
     # A tensor that was given other memory leaves its key behind: what is there now may be somebody else's.
-    if found is not None and (owner := found[0]()) is not None and owner.data_ptr() == codes.data_ptr():
+    if found is not None and (owner := found[0]()) is not None and owner.data_ptr() == key[0]:
         return found[1]
     handle = _prepare(device, *operands, scalars)
     _prepared[key] = (weakref.ref(codes, lambda _: _prepared.pop(key, None)), handle)
