@@ -290,12 +290,16 @@ def draw(results: list[Result], path: str | os.PathLike[str]) -> None:
     from matplotlib import pyplot
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     for group, label in (("thresholds", "thresholds 0 to 8"), ("kept", "kept columns"), ("presets", "presets")):
-        points = [(100 * r.share_16bit, r.kld_millinats, r.name) for r in results if r.group == group and r.share_16bit is not None]
+        points = sorted((100 * r.share_16bit, r.kld_millinats, r.name) for r in results if r.group == group and r.share_16bit is not None)
         if not points:
             continue
         axes.plot([p[0] for p in points], [p[1] for p in points], "o-" if group == "thresholds" else "o", label=label)
         for x, y, name in points:
-            axes.annotate(name.removeprefix(OURS + ", "), (x, y), textcoords="offset points", xytext=(4, 4), fontsize=7)
+            # The names of t=12 and of presets stand beside points whose own are above them.
+            place = {"xytext": (4, -9)} if group == "presets" else {"xytext": (4, 4)}
+            if name.endswith("t=12"):
+                place = {"xytext": (-4, -9), "horizontalalignment": "right"}
+            axes.annotate(name.removeprefix(OURS + ", "), (x, y), textcoords="offset points", fontsize=7, **place)
     axes.set_xlabel("columns multiplied in 16 bit, %")
     axes.set_ylabel("KL divergence from 16 bit, millinats")
     axes.set_yscale("log")
