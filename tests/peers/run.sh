@@ -46,7 +46,7 @@ convert_and_forward() {
 install_package() {
   local launcher=()
   if command -v ccache >/dev/null; then launcher=(CMAKE_CXX_COMPILER_LAUNCHER=ccache CMAKE_C_COMPILER_LAUNCHER=ccache); fi
-  env "${launcher[@]}" CMAKE_BUILD_PARALLEL_LEVEL="$(nproc)" CCACHE_BASEDIR="$root" CCACHE_NOHASHDIR=1 \
+  env "${launcher[@]}" CMAKE_BUILD_PARALLEL_LEVEL="$(nproc --all)" CCACHE_BASEDIR="$root" CCACHE_NOHASHDIR=1 \
     "$python" -m pip --disable-pip-version-check install --quiet --no-deps --force-reinstall \
     --config-settings=cmake.define.OCTAVO_CUDA=OFF "$root/runtime/python"
 }
