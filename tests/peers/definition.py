@@ -23,10 +23,10 @@ class Weights:
     kept_weight: np.ndarray | None = None  # float64 [kept, out_features]
     bias: np.ndarray | None = None         # float64 [out_features]
 
-    @property
-    def a_float32(self):
-        """absmax / 127, or the step, in float32."""
-        return self.a.astype(F32)
+    def codes_less_zero_point(self):
+        """float64 holding integers."""
+        codes = self.codes.astype(np.float64)
+        return codes if self.zero_point is None else codes - self.zero_point.astype(np.float64)[:, None]
 
 
 @dataclass
@@ -47,10 +47,6 @@ class Quantized:
     g: np.ndarray
     outlier_columns: np.ndarray
     row_absmax: np.ndarray | None = None  # symmetric only, float32
-
-    @property
-    def s_float32(self):
-        return self.s.astype(F32)
 
 
 def symmetric_codes(values, absmax):
@@ -134,9 +130,7 @@ def multiply(x, quantized, weights):
 
     The integer product is a float64 product of integers below 2^53, so it is exact in any order.
     """
-    codes = weights.codes.astype(np.float64)
-    if weights.zero_point is not None:
-        codes -= weights.zero_point.astype(np.float64)[:, None]
+    codes = weights.codes_less_zero_point()
     acc = quantized.q @ codes.T
     int8_term = acc * quantized.s[:, None] * weights.a
     w16 = codes * weights.a[:, None]
@@ -164,10 +158,8 @@ def multiply_in_float32(x, quantized, weights):
     The outlier sum by ascending column, then kept columns, each added with a fused multiply-add. Other orders are as right; this one lets
     two programs be compared bit for bit.
     """
-    codes = weights.codes.astype(np.float64)
-    if weights.zero_point is not None:
-        codes -= weights.zero_point.astype(np.float64)[:, None]
-    a, kept = weights.a_float32, weights.kept_index if weights.kept_index is not None else ()
+    codes = weights.codes_less_zero_point()
+    a, kept = weights.a.astype(F32), weights.kept_index if weights.kept_index is not None else ()
     x = np.asarray(x, dtype=F32)
     outlier_sum = np.zeros((x.shape[0], codes.shape[0]), dtype=F32)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -177,7 +169,7 @@ def multiply_in_float32(x, quantized, weights):
         outlier_sum *= a
         for j, k in enumerate(kept):
             outlier_sum = fused_multiply_add(x[:, k][:, None], weights.kept_weight[j].astype(F32), outlier_sum)
-        y = (quantized.q @ codes.T).astype(F32) * quantized.s_float32[:, None] * a + outlier_sum
+        y = (quantized.q @ codes.T).astype(F32) * quantized.s.astype(F32)[:, None] * a + outlier_sum
     return y if weights.bias is None else y + weights.bias.astype(F32)
 
 
