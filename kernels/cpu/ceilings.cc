@@ -42,6 +42,9 @@ constexpr auto kLoops = std::to_array<NamedLoops>({
 #if defined(OCTAVO_HAVE_AVX512VNNI)
       {"avx512vnni", &kAvx512VnniCeilings},
 #endif
+#if defined(OCTAVO_HAVE_AMX)
+      {"amx", &kAmxCeilings},
+#endif
 });
 
 const CeilingLoops* LoopsOf(const char* name) {
@@ -97,7 +100,8 @@ double MeasureReadBandwidth(const void* memory, size_t bytes, const ParallelFor&
     best = std::max(best, TimeRead(&ReadPlain, memory, bytes, parallel));
     for (const CpuKernelsInfo& info : ListCpuKernels()) {
       const CeilingLoops* loops = info.supported ? LoopsOf(info.name) : nullptr;
-      if (loops != nullptr) best = std::max(best, TimeRead(loops->read, memory, bytes, parallel));
+      if (loops != nullptr && loops->read != nullptr)
+        best = std::max(best, TimeRead(loops->read, memory, bytes, parallel));
     }
   }
   return best;

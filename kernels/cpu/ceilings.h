@@ -9,7 +9,7 @@ namespace octavo::kernels {
 struct CeilingLoops {
   double operations_per_round;
   void (*multiply)(int64_t rounds);
-  // Reads all of `bytes`, a multiple of kReadStep.
+  // Reads all of `bytes`, a multiple of kReadStep. Null: no way of its own.
   void (*read)(const void* memory, size_t bytes);
 };
 
@@ -23,6 +23,9 @@ extern constinit const CeilingLoops kAvxVnniCeilings;
 #endif
 #if defined(OCTAVO_HAVE_AVX512VNNI)
 extern constinit const CeilingLoops kAvx512VnniCeilings;
+#endif
+#if defined(OCTAVO_HAVE_AMX)
+extern constinit const CeilingLoops kAmxCeilings;
 #endif
 
 }  // namespace octavo::kernels

@@ -10,7 +10,8 @@
 namespace octavo::kernels {
 namespace {
 
-CpuKernelsInfo Absent(const char* name, const char* instructions, bool cpu_has_them) {
+[[maybe_unused]] CpuKernelsInfo Absent(const char* name, const char* instructions,
+                                       bool cpu_has_them) {
   const std::string which = std::string(instructions) +
                             (cpu_has_them ? ", which this CPU has" : ", which this CPU lacks");
   return {nullptr, name, false, "not compiled into this build (uses " + which + ")"};
@@ -21,6 +22,22 @@ CpuKernelsInfo Absent(const char* name, const char* instructions, bool cpu_has_t
   return {&kernels, kernels.name, cpu_has_them,
           std::string("uses ") + instructions +
               (cpu_has_them ? ", which this CPU has" : ", which this CPU lacks")};
+}
+
+CpuKernelsInfo Amx(const CpuFeatures& cpu) {
+  constexpr const char* kInstructions = "AMX-INT8 and AVX-512 VNNI";
+#if defined(OCTAVO_HAVE_AMX)
+  CpuKernelsInfo info = Compiled(kAmxKernels, kInstructions, cpu.amx_int8);
+  if (cpu.amx_int8 && !cpu.amx_permitted) {
+    info.supported = false;
+    info.reason +=
+        ", but the operating system does not let this process use its tiles "
+        "(arch_prctl ARCH_REQ_XCOMP_PERM)";
+  }
+  return info;
+#else
+  return Absent("amx", kInstructions, cpu.amx_int8);
+#endif
 }
 
 CpuKernelsInfo Avx512Vnni(const CpuFeatures& cpu) {
@@ -50,7 +67,7 @@ CpuKernelsInfo Avx2(const CpuFeatures& cpu) {
 std::array<CpuKernelsInfo, 5> MakeList() {
   const CpuFeatures& cpu = DetectedCpuFeatures();
   return {
-      Absent("amx", "AMX-INT8", cpu.amx_int8),
+      Amx(cpu),
       Avx512Vnni(cpu),
       AvxVnni(cpu),
       Avx2(cpu),

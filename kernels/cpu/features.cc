@@ -5,6 +5,10 @@
 
 #include <cstdint>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace octavo::kernels {
 namespace {
@@ -29,6 +33,17 @@ uint64_t SavedStates() {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
+// Tiles take 8 KiB of every context, so Linux gives them to processes that ask. It refuses where a
+// thread's alternate signal stack is too small for them.
+bool AskForTiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 CpuFeatures Detect() {
   CpuFeatures features;
   const Registers leaf1 = Cpuid(1, 0);
@@ -43,7 +58,9 @@ CpuFeatures Detect() {
   features.avxvnni = features.avx2 && Bit(leaf7_1.eax, 4);
   features.avx512vnni = features.avx2 && zmm && Bit(leaf7.ebx, 16) && Bit(leaf7.ebx, 17) &&
                         Bit(leaf7.ebx, 30) && Bit(leaf7.ebx, 31) && Bit(leaf7.ecx, 11);
-  features.amx_int8 = (saved & kTiles) == kTiles && Bit(leaf7.edx, 24) && Bit(leaf7.edx, 25);
+  features.amx_int8 =
+      features.avx512vnni && (saved & kTiles) == kTiles && Bit(leaf7.edx, 24) && Bit(leaf7.edx, 25);
+  features.amx_permitted = features.amx_int8 && AskForTiles();
   return features;
 }
 #else

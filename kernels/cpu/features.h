@@ -9,10 +9,13 @@ struct CpuFeatures {
   bool avxvnni = false;  // VEX-encoded vpdpbusd, with AVX2
   bool avx512vnni =
       false;  // with AVX-512 F, BW, DQ and VL, and the operating system saves the zmm registers
-  bool amx_int8 = false;  // with AMX-TILE, and the operating system saves the tiles
+  bool amx_int8 =
+      false;  // with AMX-TILE and AVX-512 VNNI, and the operating system saves the tiles
+  bool amx_permitted = false;  // and it lets this process use them
 };
 
-// Thread-safe; detected once.
+// Thread-safe; detected once. Asks the operating system for the permission to use AMX, for the
+// whole process.
 const CpuFeatures& DetectedCpuFeatures();
 
 }  // namespace octavo::kernels

@@ -9,37 +9,49 @@
 namespace octavo::kernels {
 namespace {
 
-constexpr size_t kBlockRows = 64;
-constexpr size_t kBlockCols = 64;
+size_t ThreadsOf(const ParallelFor& parallel) {
+  return parallel.run == nullptr ? 1 : static_cast<size_t>(std::max(1, parallel.num_threads));
+}
 
-struct Grid {
-  size_t tokens, out_features, row_blocks, col_blocks;
-
-  Grid(size_t tokens_in, size_t out_features_in)
-      : tokens(tokens_in),
-        out_features(out_features_in),
-        row_blocks(tokens / kBlockRows + (tokens % kBlockRows != 0)),
-        col_blocks(out_features / kBlockCols + (out_features % kBlockCols != 0)) {}
-
-  size_t count() const { return row_blocks * col_blocks; }
-
-  // Neighbours in this order share their weights, which are the larger operand.
-  Block at(size_t i) const {
-    const size_t row = i % row_blocks * kBlockRows, col = i / row_blocks * kBlockCols;
-    return {row, std::min(tokens, row + kBlockRows), col, std::min(out_features, col + kBlockCols)};
+class Grid {
+ public:
+  Grid(const CpuKernels& kernels, size_t tokens, const LinearView& linear,
+       const ParallelFor& parallel)
+      : tokens_(tokens), out_features_(linear.out_features) {
+    if (kernels.block_shape != nullptr) {
+      shape_ = kernels.block_shape(tokens, linear.in_features, out_features_, ThreadsOf(parallel));
+    }
+    row_blocks_ = Parts(tokens, shape_.rows);
+    col_blocks_ = Parts(out_features_, shape_.cols);
   }
+
+  size_t count() const { return row_blocks_ * col_blocks_; }
+
+  // The largest block.
+  size_t rows() const { return std::min(tokens_, shape_.rows); }
+  size_t cols() const { return std::min(out_features_, shape_.cols); }
+
+  Block at(size_t i) const {
+    const size_t row = (shape_.along_rows ? i / col_blocks_ : i % row_blocks_) * shape_.rows;
+    const size_t col = (shape_.along_rows ? i % col_blocks_ : i / row_blocks_) * shape_.cols;
+    return {row, std::min(tokens_, row + shape_.rows), col,
+            std::min(out_features_, col + shape_.cols)};
+  }
+
+ private:
+  static size_t Parts(size_t all, size_t each) { return all / each + (all % each != 0); }
+
+  size_t tokens_, out_features_, row_blocks_ = 0, col_blocks_ = 0;
+  BlockShape shape_;
 };
 
 size_t SlotsOf(const Grid& grid, const ParallelFor& parallel) {
-  const size_t threads =
-      parallel.run == nullptr ? 1 : static_cast<size_t>(std::max(1, parallel.num_threads));
-  return std::min(threads, grid.count());
+  return std::min(ThreadsOf(parallel), grid.count());
 }
 
-size_t SlotBytes(const CpuKernels& kernels, size_t tokens, const LinearView& linear) {
-  return RoundUp64(kernels.block_scratch_bytes(std::min(tokens, kBlockRows),
-                                               std::min(linear.out_features, kBlockCols),
-                                               linear.in_features, linear.num_kept));
+size_t SlotBytes(const CpuKernels& kernels, const Grid& grid, const LinearView& linear) {
+  return RoundUp64(
+      kernels.block_scratch_bytes(grid.rows(), grid.cols(), linear.in_features, linear.num_kept));
 }
 
 bool SameKeptColumns(const QuantizedActivations& q, const LinearView& linear) {
@@ -82,8 +94,8 @@ void ForBlocks(const Grid& grid, const ParallelFor& parallel, void* workspace, s
 
 size_t MultiplyWorkspaceBytes(const CpuKernels& kernels, size_t tokens, const LinearView& linear,
                               const ParallelFor& parallel) {
-  const Grid grid(tokens, linear.out_features);
-  return SaturatingMul(SlotsOf(grid, parallel), SlotBytes(kernels, tokens, linear));
+  const Grid grid(kernels, tokens, linear, parallel);
+  return SaturatingMul(SlotsOf(grid, parallel), SlotBytes(kernels, grid, linear));
 }
 
 KernelStatus Multiply(const CpuKernels& kernels, const QuantizedActivations& quantized,
@@ -97,8 +109,9 @@ KernelStatus Multiply(const CpuKernels& kernels, const QuantizedActivations& qua
   if (workspace_bytes < needed) return KernelStatus::kWorkspaceTooSmall;
   if (needed == 0) return KernelStatus::kOk;
   if (workspace == nullptr || !IsAligned64(workspace)) return KernelStatus::kInvalidArgument;
-  ForBlocks(Grid(tokens, linear.out_features), parallel, workspace,
-            SlotBytes(kernels, tokens, linear), [&](const Block& block, void* scratch) {
+  const Grid grid(kernels, tokens, linear, parallel);
+  ForBlocks(grid, parallel, workspace, SlotBytes(kernels, grid, linear),
+            [&](const Block& block, void* scratch) {
               kernels.multiply_block(quantized, linear, y, block, scratch);
             });
   return KernelStatus::kOk;
@@ -114,8 +127,9 @@ KernelStatus Accumulate(const CpuKernels& kernels, const QuantizedActivations& q
   if (needed == 0) return KernelStatus::kOk;
   if (acc == nullptr || workspace == nullptr || !IsAligned64(workspace))
     return KernelStatus::kInvalidArgument;
-  ForBlocks(Grid(tokens, linear.out_features), SerialFor(), workspace,
-            SlotBytes(kernels, tokens, linear), [&](const Block& block, void* scratch) {
+  const Grid grid(kernels, tokens, linear, SerialFor());
+  ForBlocks(grid, SerialFor(), workspace, SlotBytes(kernels, grid, linear),
+            [&](const Block& block, void* scratch) {
               kernels.accumulate_block(quantized, linear, block, acc, linear.out_features, scratch);
             });
   return KernelStatus::kOk;

@@ -635,6 +635,7 @@ constinit const CpuKernels kPortableKernels = {
     .find_outliers = FindOutliers,
     .row_ranges = RowRanges,
     .encode_rows = EncodeRows,
+    .block_shape = nullptr,
     .block_scratch_bytes = BlockScratchBytes,
     .multiply_block = MultiplyBlock,
     .accumulate_block = AccumulateBlock,

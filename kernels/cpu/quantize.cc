@@ -13,6 +13,10 @@ constexpr size_t kGroupRows =
     16;  // rows of one task: enough work to hand out, and they stay in cache
 constexpr size_t kMaskParts = 32;  // tasks of the outlier search at most; each has its own mask
 
+// Rows of codes are an odd number of cache lines apart: rows a power of two apart would all fall
+// into one set of the cache.
+size_t CodeStride(size_t in_features) { return RoundUp64(in_features) | 64; }
+
 size_t WordsOf(size_t in_features) { return (in_features + 63) / 64; }
 size_t GroupsOf(size_t tokens) { return tokens / kGroupRows + (tokens % kGroupRows != 0); }
 
@@ -40,7 +44,7 @@ Workspace Carve(void* memory, size_t tokens, size_t in_features, const Activatio
     used = SaturatingAdd(used, RoundUp64(SaturatingMul(count, sizeof(T))));
   };
   const size_t words = WordsOf(in_features);
-  take(workspace.codes, SaturatingMul(tokens, RoundUp64(in_features)));
+  take(workspace.codes, SaturatingMul(tokens, CodeStride(in_features)));
   take(workspace.scale, tokens);
   take(workspace.zero_point, tokens);
   take(workspace.code_sum, tokens);
@@ -117,7 +121,7 @@ struct Quantization {
 
   void EncodeRows(const uint64_t* exclude, size_t begin, size_t end) const {
     kernels.encode_rows(x, options, exclude, workspace.lo, workspace.hi, begin, end,
-                        workspace.codes, RoundUp64(x.in_features), workspace.scale,
+                        workspace.codes, CodeStride(x.in_features), workspace.scale,
                         workspace.zero_point, workspace.code_sum, workspace.outliers, mask_stride);
   }
 
@@ -206,7 +210,7 @@ QuantizedActivations ResultOf(const ActivationView& x, const ActivationOptions& 
   return {x,
           options,
           pieces.codes,
-          RoundUp64(x.in_features),
+          CodeStride(x.in_features),
           pieces.scale,
           pieces.zero_point,
           pieces.code_sum,

@@ -15,5 +15,8 @@ extern constinit const CpuKernels kAvxVnniKernels;
 #if defined(OCTAVO_HAVE_AVX512VNNI)
 extern constinit const CpuKernels kAvx512VnniKernels;
 #endif
+#if defined(OCTAVO_HAVE_AMX)
+extern constinit const CpuKernels kAmxKernels;
+#endif
 
 }  // namespace octavo::kernels

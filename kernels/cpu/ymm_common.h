@@ -697,6 +697,7 @@ constexpr CpuKernels YmmKernels(const char* name) {
       .find_outliers = FindOutliers,
       .row_ranges = RowRanges,
       .encode_rows = EncodeRows,
+      .block_shape = nullptr,
       .block_scratch_bytes = BlockScratchBytes<Isa>,
       .multiply_block = MultiplyBlock<Isa>,
       .accumulate_block = AccumulateBlock<Isa>,

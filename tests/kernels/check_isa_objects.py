@@ -22,6 +22,7 @@ TABLES = {
     "ceilings_avx2": "kAvx2Ceilings",
     "ceilings_avxvnni": "kAvxVnniCeilings",
     "ceilings_avx512vnni": "kAvx512VnniCeilings",
+    "ceilings_amx": "kAmxCeilings",
 }
 
 

@@ -62,6 +62,23 @@ TEST_P(Product, TwoThousandRandomCases) {
   }
 }
 
+// Sizes of every magnitude are alike likely.
+TEST_P(Product, AccOfTenThousandRandomShapes) {
+  const uint64_t seed = testing::TestSeed();
+  SCOPED_TRACE(testing::SeedText(seed));
+  RecordProperty("seed", std::to_string(seed));
+  Random random(seed);
+  const auto size = [&](float most) {
+    return static_cast<size_t>(std::exp2(random.Uniform(0, std::log2(most))));
+  };
+  for (int i = 0; i < 10000; ++i) {
+    SCOPED_TRACE("case " + std::to_string(i));
+    const size_t tokens = size(100), in_features = size(300), out_features = size(150);
+    CheckAccOfCodes(table(), RandomCase(random, tokens, in_features, out_features));
+    if (HasFailure()) return;
+  }
+}
+
 TEST_P(Product, SizesThatAreMultiplesOfNothing) {
   Random random(testing::TestSeed());
   for (const size_t tokens : {1, 2, 3, 63, 64, 65}) {
@@ -96,6 +113,24 @@ TEST_P(Product, LongRowsAndManyBlocks) {
       CheckAgainstReference(table(), c);
       if (HasFatalFailure()) return;
     }
+  }
+}
+
+// Blocks wider than a panel of tiles, bands of one to three tiles whose last overlap, products that
+// are cut in depth, and more outlier columns than are gathered at once.
+TEST_P(Product, WideBlocks) {
+  Random random(testing::TestSeed());
+  for (const auto& [tokens, in_features, out_features] :
+       {std::tuple{300, 65, 70}, {34, 4161, 130}, {49, 8257, 17}, {97, 129, 600}, {5, 200, 260}}) {
+    LinearCase c;
+    c.x = RandomActivations(random, static_cast<size_t>(tokens), static_cast<size_t>(in_features),
+                            0.05);
+    c.w = RandomMatrix(random, static_cast<size_t>(out_features), static_cast<size_t>(in_features));
+    c.options.activations = random.Pick(kActivations);
+    c.options.scope = random.Pick(kScopes);
+    c.y_type = random.Pick(kTypes);
+    CheckAgainstReference(table(), c);
+    if (HasFatalFailure()) return;
   }
 }
 

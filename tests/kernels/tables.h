@@ -1,5 +1,5 @@
-// Runs a test on every table of kernels, by name; on one that this machine cannot run it says so
-// and skips.
+// Runs a test on every table of kernels, by name. One that this machine cannot run is emulated;
+// where that cannot be either, it says why and skips.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "octavo/kernels.h"
+#include "tests/kernels/emulated/tables.h"
 
 namespace octavo::kernels {
 
@@ -22,13 +23,17 @@ class EachTable : public ::testing::TestWithParam<std::string> {
   void SetUp() override {
     std::string why;
     table_ = FindCpuKernels(GetParam().c_str(), &why);
+    is_emulated_ = table_ == nullptr;
+    if (is_emulated_) table_ = EmulatedCpuKernels(GetParam());
     if (table_ == nullptr) GTEST_SKIP() << why;
     ASSERT_EQ(table_->name, GetParam());
   }
   const CpuKernels& table() const { return *table_; }
+  bool is_emulated() const { return is_emulated_; }
 
  private:
   const CpuKernels* table_ = nullptr;
+  bool is_emulated_ = false;
 };
 
 // In a parametrised suite's name: the table.

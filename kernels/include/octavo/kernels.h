@@ -176,7 +176,8 @@ struct OutputView {
 struct QuantizedActivations {
   ActivationView x;
   ActivationOptions options;
-  // [tokens][code_stride]: uint8, or the bits of int8 where symmetric; 0 past in_features.
+  // [tokens][code_stride]: uint8, or the bits of int8 where symmetric; 0 from in_features to the
+  // next multiple of 64.
   const uint8_t* codes = nullptr;
   size_t code_stride = 0;               // bytes
   const float* scale = nullptr;         // [tokens] s
@@ -196,10 +197,18 @@ struct QuantizedActivations {
 
 // ---- The table of functions that each instruction set fills -----------------------------------
 
-// A block of output: rows [row_begin, row_end) by output features [col_begin, col_end). At most 64
-// output features, from a multiple of 64 on: no group of a packed layout is cut.
+// A block of output: rows [row_begin, row_end) by output features [col_begin, col_end), from a
+// multiple of 64 on: no group of a packed layout is cut.
 struct Block {
   size_t row_begin = 0, row_end = 0, col_begin = 0, col_end = 0;
+};
+
+// How an output is cut into blocks. Those at its ends are smaller.
+struct BlockShape {
+  size_t rows = 64;
+  size_t cols = 64;  // a multiple of 64
+  // Blocks that follow each other have the same rows of X; without it, the same weights.
+  bool along_rows = false;
 };
 
 struct CpuKernels {
@@ -240,6 +249,8 @@ struct CpuKernels {
                       int32_t* zero_point, int32_t* code_sum, uint64_t* outlier_mask,
                       size_t mask_stride);
 
+  // The blocks that multiply_block is best at, for so many threads; null: BlockShape{}.
+  BlockShape (*block_shape)(size_t tokens, size_t in_features, size_t out_features, size_t threads);
   // The product with its epilogue: int8 accumulation, outliers, kept columns, bias, one rounding.
   // `scratch`: block_scratch_bytes(...) bytes, 64-byte aligned, not shared between threads.
   size_t (*block_scratch_bytes)(size_t block_rows, size_t block_cols, size_t in_features,

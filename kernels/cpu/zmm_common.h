@@ -1,0 +1,796 @@
+// What the files of 512-bit instruction sets share: weights, activations, the product by
+// vpdpbusd, and the epilogue. Layout: vnni16x4 (kernels/cpu/layout.cc). Needs AVX-512 F, BW, DQ, VL
+// and VNNI, AVX2, FMA and F16C.
+//
+// In an unnamed namespace on purpose, like ymm_common.h: each file that includes this compiles its
+// own copy.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cpu/fp_environment.h"
+#include "kernels/cpu/weights16.h"
+#include "octavo/kernels.h"
+
+namespace octavo::kernels {
+namespace {
+
+constexpr size_t kLanes = 16;  // floats, or output features, in a register
+constexpr size_t kWord = 64;   // entries of one mask word
+constexpr int32_t kInfinityBits = 0x7f800000;
+
+inline size_t Smaller(size_t a, size_t b) { return a < b ? a : b; }
+inline size_t RoundUp(size_t value, size_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// The first `count` lanes; all of them from 16 on.
+inline __mmask16 FirstLanes(size_t count) {
+  return static_cast<__mmask16>(count >= kLanes ? 0xffffu : (1u << count) - 1u);
+}
+
+// ---- Elements ---------------------------------------------------------------------------------
+
+struct Elements {  // maybe unaligned
+  const unsigned char* data;
+  ElementType type;
+};
+
+// Elements [i, i + 16) as floats, exactly; lanes outside of `lanes` are 0 and not read.
+inline __m512 Widen(const Elements& source, size_t i, __mmask16 lanes) {
+  if (source.type == ElementType::kFloat32)
+    return _mm512_maskz_loadu_ps(lanes, source.data + 4 * i);
+  const __m256i bits = _mm256_maskz_loadu_epi16(lanes, source.data + 2 * i);
+  if (source.type == ElementType::kFloat16) return _mm512_cvtph_ps(bits);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
+inline float WidenOne(const Elements& source, size_t i) {
+  return _mm512_cvtss_f32(Widen(source, i, 1));
+}
+
+// The one rounding, to nearest even.
+inline void Narrow(__m512 values, const OutputView& y, size_t offset, __mmask16 lanes) {
+  if (y.type == ElementType::kFloat32) {
+    _mm512_mask_storeu_ps(static_cast<float*>(y.data) + offset, lanes, values);
+    return;
+  }
+  uint16_t* out = static_cast<uint16_t*>(y.data) + offset;
+  if (y.type == ElementType::kFloat16) {
+    const __m256i half = _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm256_mask_storeu_epi16(out, lanes, half);
+    return;
+  }
+  const __m512i bits = _mm512_castps_si512(values);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  const __mmask16 nan = _mm512_cmp_ps_mask(values, values, _CMP_UNORD_Q);
+  const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+  const __m512i result = _mm512_srli_epi32(_mm512_mask_mov_epi32(rounded, nan, quiet), 16);
+  _mm256_mask_storeu_epi16(out, lanes, _mm512_cvtepi32_epi16(result));
+}
+
+// ---- Ranges and codes of floats ---------------------------------------------------------------
+
+inline __m512i Magnitude(__m512 values) {
+  return _mm512_and_si512(_mm512_castps_si512(values), _mm512_set1_epi32(0x7fffffff));
+}
+
+// hi and -lo as bits of non-negative floats, whose order as integers is that of the floats.
+struct Range {
+  __m512i hi = _mm512_setzero_si512();
+  __m512i minus_lo = _mm512_setzero_si512();
+
+  void Add(__m512 values) {
+    const __m512i bits = _mm512_castps_si512(values);
+    hi = _mm512_max_epi32(hi, bits);
+    minus_lo = _mm512_max_epi32(minus_lo, _mm512_xor_si512(bits, _mm512_set1_epi32(INT32_MIN)));
+  }
+  float hi_value() const { return __builtin_bit_cast(float, _mm512_reduce_max_epi32(hi)); }
+  float lo_value() const { return -__builtin_bit_cast(float, _mm512_reduce_max_epi32(minus_lo)); }
+};
+
+struct CodeGrid {
+  __m512 inverse_step, zero_point, smallest, largest;
+  __m512i offset;  // subtracted from the code when it is stored
+};
+
+CodeGrid SymmetricGrid(float stored_absmax) {
+  const float inverse_step = stored_absmax > 0.0f ? 127.0f * (1.0f / stored_absmax) : 0.0f;
+  return {_mm512_set1_ps(inverse_step), _mm512_setzero_ps(), _mm512_set1_ps(-127.0f),
+          _mm512_set1_ps(127.0f), _mm512_setzero_si512()};
+}
+
+CodeGrid AsymmetricGrid(const ZeropointGrid& grid, int32_t offset) {
+  return {_mm512_set1_ps(grid.inverse_step), _mm512_set1_ps(static_cast<float>(grid.zero_point)),
+          _mm512_setzero_ps(), _mm512_set1_ps(255.0f), _mm512_set1_epi32(offset)};
+}
+
+// clamp(rne(values * inverse_step) + zero_point), before the offset is subtracted.
+inline __m512i Encode(__m512 values, const CodeGrid& grid) {
+  const __m512 scaled = _mm512_mul_ps(values, grid.inverse_step);
+  __m512 code = _mm512_roundscale_ps(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  code = _mm512_add_ps(code, grid.zero_point);
+  code = _mm512_min_ps(_mm512_max_ps(code, grid.smallest), grid.largest);
+  return _mm512_cvtps_epi32(code);
+}
+
+// ---- Weights ----------------------------------------------------------------------------------
+
+WeightRange RangeOfWeights(const void* row, ElementType type, size_t in_features) {
+  const FpEnvironment environment;
+  WeightRange result;
+  if (type != ElementType::kFloat32 && weights16::FiniteRange(row, type, in_features, &result)) {
+    return result;
+  }
+  const Elements source{static_cast<const unsigned char*>(row), type};
+  const __m512i infinity = _mm512_set1_epi32(kInfinityBits);
+  Range range;
+  for (size_t i = 0; i < in_features; i += kLanes) {
+    __m512 values = Widen(source, i, FirstLanes(in_features - i));
+    const __m512i magnitude = Magnitude(values);
+    const __mmask16 non_finite = _mm512_cmpge_epi32_mask(magnitude, infinity);
+    if (non_finite != 0) {
+      const size_t first = i + static_cast<size_t>(__builtin_ctz(non_finite));
+      result.first_non_finite = Smaller(result.first_non_finite, first);
+      values = _mm512_maskz_mov_ps(_mm512_cmple_epi32_mask(magnitude, infinity), values);
+    }
+    range.Add(values);
+  }
+  result.lo = range.lo_value();
+  result.hi = range.hi_value();
+  return result;
+}
+
+int32_t EncodeWeights(const void* row, ElementType type, size_t in_features, const CodeGrid& grid,
+                      int8_t* codes) {
+  const Elements source{static_cast<const unsigned char*>(row), type};
+  __m512i sum = _mm512_setzero_si512();
+  for (size_t i = 0; i < in_features; i += kLanes) {
+    const __mmask16 lanes = FirstLanes(in_features - i);
+    const __m512i code = _mm512_sub_epi32(Encode(Widen(source, i, lanes), grid), grid.offset);
+    sum = _mm512_mask_add_epi32(sum, lanes, sum, code);
+    _mm512_mask_cvtepi32_storeu_epi8(codes + i, lanes, code);
+  }
+  return _mm512_reduce_add_epi32(sum);
+}
+
+int32_t EncodeSymmetric(const void* row, ElementType type, size_t in_features, float absmax,
+                        int8_t* codes) {
+  const FpEnvironment environment;
+  PinToEnvironment(absmax);
+  return EncodeWeights(row, type, in_features, SymmetricGrid(absmax), codes);
+}
+
+int32_t EncodeZeropoint(const void* row, ElementType type, size_t in_features, ZeropointGrid grid,
+                        int8_t* codes) {
+  const FpEnvironment environment;
+  return EncodeWeights(row, type, in_features, AsymmetricGrid(grid, 128), codes);
+}
+
+// ---- Activations ------------------------------------------------------------------------------
+
+size_t WordsOf(size_t in_features) { return (in_features + kWord - 1) / kWord; }
+
+Elements RowOfX(const ActivationView& x, size_t m) {
+  const size_t element_bytes = x.type == ElementType::kFloat32 ? 4 : 2;
+  return {static_cast<const unsigned char*>(x.data) + m * x.row_stride * element_bytes, x.type};
+}
+
+inline __m512 RoundToHalf(__m512 values) {
+  return _mm512_cvtph_ps(_mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+// One row of X as detection and quantization see it, a mask word at a time.
+struct RowReader {
+  Elements row;
+  size_t in_features;
+  __m512i limit;  // magnitude bits from which an entry is an outlier entry
+  bool via_fp16;
+
+  RowReader(const ActivationView& x, const ActivationOptions& options, size_t m)
+      : row(RowOfX(x, m)), in_features(x.in_features), via_fp16(options.via_fp16) {
+    __m512 threshold = _mm512_set1_ps(options.threshold);
+    if (via_fp16) threshold = RoundToHalf(threshold);
+    const __m512i bits = Magnitude(threshold);
+    const __mmask16 some = _mm512_test_epi32_mask(bits, bits);
+    limit = _mm512_mask_mov_epi32(_mm512_set1_epi32(kInfinityBits), some, bits);
+  }
+
+  size_t count(size_t word) const { return Smaller(kWord, in_features - word * kWord); }
+
+  // Widens the entries of a word with those in `exclude` and the outlier entries set to 0; returns
+  // the latter. Lanes beyond the row are 0.
+  uint64_t Read(size_t word, uint64_t exclude, __m512 (&values)[4]) const {
+    uint64_t outliers = 0;
+    const size_t n = count(word);
+    for (size_t part = 0; part < 4; ++part) {
+      const size_t begin = part * kLanes;
+      const __mmask16 lanes = begin < n ? FirstLanes(n - begin) : __mmask16{0};
+      __m512 value = Widen(row, word * kWord + begin, lanes);
+      if (via_fp16) value = RoundToHalf(value);
+      const __mmask16 outlier = _mm512_cmpge_epi32_mask(Magnitude(value), limit);
+      const __mmask16 out =
+          static_cast<__mmask16>(outlier | static_cast<__mmask16>(exclude >> begin));
+      values[part] = _mm512_maskz_mov_ps(static_cast<__mmask16>(~out), value);
+      outliers |= static_cast<uint64_t>(outlier) << begin;
+    }
+    return outliers;
+  }
+};
+
+void FindOutliers(const ActivationView& x, const ActivationOptions& options, size_t row_begin,
+                  size_t row_end, uint64_t* mask) {
+  const FpEnvironment environment;
+  __m512 values[4];
+  for (size_t m = row_begin; m < row_end; ++m) {
+    const RowReader reader(x, options, m);
+    for (size_t w = 0; w < WordsOf(x.in_features); ++w) mask[w] |= reader.Read(w, 0, values);
+  }
+}
+
+void RowRanges(const ActivationView& x, const ActivationOptions& options, const uint64_t* exclude,
+               size_t row_begin, size_t row_end, float* lo, float* hi) {
+  const FpEnvironment environment;
+  __m512 values[4];
+  for (size_t m = row_begin; m < row_end; ++m) {
+    const RowReader reader(x, options, m);
+    Range range;
+    for (size_t w = 0; w < WordsOf(x.in_features); ++w) {
+      reader.Read(w, exclude[w], values);  // the zeros it leaves do not change the range
+      for (const __m512 value : values) range.Add(value);
+    }
+    lo[m] = range.lo_value();
+    hi[m] = range.hi_value();
+  }
+}
+
+// The grid of a row's codes, with s and z.
+CodeGrid GridOfRow(Activations activations, float lo, float hi, float* scale, int32_t* zero_point) {
+  if (activations == Activations::kSymmetric) {
+    const float absmax = StoredAbsmax(hi > -lo ? hi : -lo);
+    *scale = absmax / 127.0f;
+    *zero_point = 0;
+    return SymmetricGrid(absmax);
+  }
+  const ZeropointGrid grid = MakeZeropointGrid(lo, hi);
+  *scale = grid.step;
+  *zero_point = grid.zero_point;
+  return AsymmetricGrid(grid, 0);
+}
+
+void EncodeRows(const ActivationView& x, const ActivationOptions& options, const uint64_t* exclude,
+                const float* lo, const float* hi, size_t row_begin, size_t row_end, uint8_t* codes,
+                size_t code_stride, float* scale, int32_t* zero_point, int32_t* code_sum,
+                uint64_t* outlier_mask, size_t mask_stride) {
+  const FpEnvironment environment;
+  __m512 values[4];
+  for (size_t m = row_begin; m < row_end; ++m) {
+    const RowReader reader(x, options, m);
+    const CodeGrid grid = GridOfRow(options.activations, lo[m], hi[m], &scale[m], &zero_point[m]);
+    uint8_t* row_codes = codes + m * code_stride;
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t w = 0; w < WordsOf(x.in_features); ++w) {
+      const uint64_t outliers = reader.Read(w, exclude[w], values);
+      const size_t n = reader.count(w);
+      for (size_t part = 0; part < 4; ++part) {
+        const size_t begin = part * kLanes;
+        const __mmask16 lanes = begin < n ? FirstLanes(n - begin) : __mmask16{0};
+        const __m512i code = _mm512_maskz_mov_epi32(lanes, Encode(values[part], grid));
+        sum = _mm512_add_epi32(sum, code);
+        // Rows have a multiple of 64 bytes: what lies beyond in_features is written as 0.
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(row_codes + w * kWord + begin),
+                         _mm512_cvtepi32_epi8(code));
+      }
+      if (options.scope == Scope::kToken)
+        outlier_mask[m * mask_stride + w] = outliers & ~exclude[w];
+    }
+    code_sum[m] = _mm512_reduce_add_epi32(sum);
+  }
+}
+
+// ---- Memory of a product ----------------------------------------------------------------------
+
+constexpr size_t kPieceRows = 64;  // a piece of the output, whose sums stay in the cache
+constexpr size_t kPieceCols = 64;
+constexpr size_t kGroups = kPieceCols / kLanes;
+// 64 output features of this depth, 256 KiB, stay in the second-level cache while the rows pass.
+constexpr size_t kDepth = 4096;
+constexpr size_t kCodeStride = kDepth + 64;  // rows 4096 bytes apart would share a set of the cache
+
+// Columns of X that are multiplied as floats, up to 64 at once.
+struct Columns {
+  size_t count = 0;
+  size_t next = 0;    // the first column that was not looked at
+  bool alike = true;  // all rows have the same ones
+  uint32_t index[kWord];
+  uint64_t* members;  // [rows] which of them are in the row's own set
+  float* x;           // [rows][kWord]
+};
+
+// Of one thread, for a piece; rows are kPieceCols long unless said otherwise.
+struct Scratch {
+  uint8_t* shifted;  // [rows][kCodeStride]: symmetric codes, shifted by 128
+  int32_t* acc;
+  int64_t* long_acc;
+  float* sums;     // outlier sums and kept columns
+  float* weights;  // [kWord] rows: of Columns
+  uint64_t* members;
+  float* x;
+};
+
+// Takes pieces of memory one after the other, 64-byte aligned. With no memory it only counts.
+struct Carver {
+  unsigned char* base;
+  size_t used = 0;
+
+  template <class T>
+  T* Take(size_t count) {
+    T* piece = base == nullptr ? nullptr : reinterpret_cast<T*>(base + used);
+    used += RoundUp(count * sizeof(T), 64);
+    return piece;
+  }
+};
+
+Scratch TakeScratch(Carver& carver, size_t rows) {
+  Scratch scratch;
+  scratch.shifted = carver.Take<uint8_t>(rows * kCodeStride);
+  scratch.acc = carver.Take<int32_t>(rows * kPieceCols);
+  scratch.long_acc = carver.Take<int64_t>(rows * kPieceCols);
+  scratch.sums = carver.Take<float>(rows * kPieceCols);
+  scratch.weights = carver.Take<float>(kWord * kPieceCols);
+  scratch.members = carver.Take<uint64_t>(rows);
+  scratch.x = carver.Take<float>(rows * kWord);
+  return scratch;
+}
+
+Columns TakeColumns(Carver& carver, size_t rows) {
+  Columns columns;
+  columns.members = carver.Take<uint64_t>(rows);
+  columns.x = carver.Take<float>(rows * kWord);
+  return columns;
+}
+
+// A product of one block.
+struct Call {
+  const QuantizedActivations& q;
+  const LinearView& linear;
+  const OutputView* y;  // null: acc is wanted
+  int64_t* acc;         // [tokens][acc_stride]
+  size_t acc_stride;
+  Block block;
+  Columns outliers;  // the first of the block's rows
+
+  bool is_signed() const { return q.options.activations == Activations::kSymmetric; }
+};
+
+inline size_t RowsOf(const Block& block) { return block.row_end - block.row_begin; }
+inline size_t ColsOf(const Block& block) { return block.col_end - block.col_begin; }
+
+// The lanes of group `c` of a piece that there are.
+inline __mmask16 LanesOf(const Block& piece, size_t c) {
+  const size_t cols = ColsOf(piece), begin = c * kLanes;
+  return FirstLanes(cols > begin ? cols - begin : 0);
+}
+
+// Where the codes of 16 output features from `col` on, and input features from `k` on, stand.
+inline const int8_t* PackedAt(const LinearView& linear, size_t col, size_t k) {
+  const size_t group_bytes = RoundUp(linear.in_features, 64) * kLanes;
+  return linear.codes + col / kLanes * group_bytes + k * kLanes;
+}
+
+// ---- Outliers and kept columns ----------------------------------------------------------------
+
+// The outlier columns of rows [row_begin, row_end) from column `from`, a multiple of 64, on: as
+// many whole words of the mask as fit.
+void CollectOutliers(const QuantizedActivations& q, size_t row_begin, size_t row_end, size_t from,
+                     Columns* columns) {
+  const size_t rows = row_end - row_begin, words = WordsOf(q.x.in_features);
+  const uint64_t* mask = q.outlier_mask + row_begin * q.mask_stride;
+  columns->count = 0;
+  columns->alike = q.mask_stride == 0;
+  for (size_t r = 0; r < rows; ++r) columns->members[r] = 0;
+  size_t w = from / kWord;
+  for (; w < words; ++w) {
+    uint64_t any = 0;
+    for (size_t r = 0; r < (columns->alike ? 1 : rows); ++r) any |= mask[r * q.mask_stride + w];
+    if (any == 0) continue;
+    const size_t found = static_cast<size_t>(__builtin_popcountll(any));
+    if (columns->count + found > kWord) break;
+    for (; any != 0; any &= any - 1) {
+      const size_t bit = static_cast<size_t>(__builtin_ctzll(any)), j = columns->count++;
+      columns->index[j] = static_cast<uint32_t>(w * kWord + bit);
+      for (size_t r = 0; r < rows; ++r) {
+        if ((mask[r * q.mask_stride + w] >> bit & 1) == 0) continue;
+        columns->members[r] |= uint64_t{1} << j;
+        columns->x[r * kWord + j] = WidenOne(RowOfX(q.x, row_begin + r), w * kWord + bit);
+      }
+    }
+  }
+  columns->next = w * kWord;
+}
+
+// weights[j] = the codes of column index[j] less their zero point, as floats.
+void GatherCodes(const LinearView& linear, const Block& piece, const Columns& columns,
+                 float* weights) {
+  for (size_t j = 0; j < columns.count; ++j) {
+    const size_t k = columns.index[j];
+    // Four input features stand in each lane; this one's byte goes to the top, then down again.
+    const __m128i up = _mm_cvtsi32_si128(static_cast<int>(24 - 8 * (k % 4)));
+    for (size_t c = 0; c < kGroups; ++c) {
+      const __mmask16 lanes = LanesOf(piece, c);
+      const size_t n = piece.col_begin + c * kLanes;
+      __m512i codes = _mm512_setzero_si512();
+      if (lanes != 0) codes = _mm512_loadu_si512(PackedAt(linear, n, k / 4 * 4));
+      codes = _mm512_srai_epi32(_mm512_sll_epi32(codes, up), 24);
+      if (linear.zero_point != nullptr)
+        codes = _mm512_sub_epi32(codes, _mm512_maskz_loadu_epi32(lanes, linear.zero_point + n));
+      _mm512_store_ps(weights + j * kPieceCols + c * kLanes, _mm512_cvtepi32_ps(codes));
+    }
+  }
+}
+
+// sums (or 0, where they start) += x[j] * weights[j] for each of the columns in `members`, in this
+// order, for rows that all have the same ones; then times `a`, if there is one.
+template <size_t kRows>
+void AddColumns(const float* x, uint64_t members, const float* weights, bool start, const __m512* a,
+                float* sums) {
+  __m512 values[kRows][kGroups];
+#pragma GCC unroll 4
+  for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (size_t c = 0; c < kGroups; ++c) {
+      values[r][c] =
+          start ? _mm512_setzero_ps() : _mm512_load_ps(sums + r * kPieceCols + c * kLanes);
+    }
+  }
+  for (uint64_t rest = members; rest != 0; rest &= rest - 1) {
+    const size_t j = static_cast<size_t>(__builtin_ctzll(rest));
+#pragma GCC unroll 4
+    for (size_t c = 0; c < kGroups; ++c) {
+      const __m512 weight = _mm512_load_ps(weights + j * kPieceCols + c * kLanes);
+#pragma GCC unroll 4
+      for (size_t r = 0; r < kRows; ++r)
+        values[r][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[r * kWord + j]), weight, values[r][c]);
+    }
+  }
+#pragma GCC unroll 4
+  for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (size_t c = 0; c < kGroups; ++c) {
+      if (a != nullptr) values[r][c] = _mm512_mul_ps(values[r][c], a[c]);
+      _mm512_store_ps(sums + r * kPieceCols + c * kLanes, values[r][c]);
+    }
+  }
+}
+
+// The same for the rows of a piece, which begins `first` rows after the columns.
+void AddColumns(const Columns& columns, size_t first, size_t rows, const float* weights, bool start,
+                const __m512* a, float* sums) {
+  const float* x = columns.x + first * kWord;
+  const uint64_t* members = columns.members + first;
+  size_t r = 0;
+  for (; columns.alike && r + 4 <= rows; r += 4)
+    AddColumns<4>(x + r * kWord, members[r], weights, start, a, sums + r * kPieceCols);
+  for (; r < rows; ++r)
+    AddColumns<1>(x + r * kWord, members[r], weights, start, a, sums + r * kPieceCols);
+}
+
+// scratch.sums of a piece: (the sum over each row's own outlier entries, by ascending column) * a,
+// then the kept columns. Entries that are not in the row's own set are skipped, so that nothing in
+// the block can change it. Null: there is nothing to add.
+const float* SumFloats(const Call& call, const Block& piece, const Scratch& scratch) {
+  const QuantizedActivations& q = call.q;
+  const LinearView& linear = call.linear;
+  const size_t rows = RowsOf(piece);
+  bool start = true;
+  Columns own;
+  own.members = scratch.members;
+  own.x = scratch.x;
+
+  __m512 a[kGroups];
+  for (size_t c = 0; c < kGroups; ++c)
+    a[c] =
+        _mm512_maskz_loadu_ps(LanesOf(piece, c), linear.multiplier + piece.col_begin + c * kLanes);
+  const bool at_once = call.outliers.next >= linear.in_features;
+  for (size_t from = 0; from < linear.in_features;) {
+    if (!at_once) CollectOutliers(q, piece.row_begin, piece.row_end, from, &own);
+    const Columns& columns = at_once ? call.outliers : own;
+    from = columns.next;
+    if (columns.count == 0 && start) continue;
+    GatherCodes(linear, piece, columns, scratch.weights);
+    AddColumns(columns, at_once ? piece.row_begin - call.block.row_begin : 0, rows, scratch.weights,
+               start, from >= linear.in_features ? a : nullptr, scratch.sums);
+    start = false;
+  }
+
+  own.alike = true;
+  const Elements kept{static_cast<const unsigned char*>(linear.kept_weight), linear.kept_type};
+  for (size_t begin = 0; begin < linear.num_kept; begin += kWord) {
+    own.count = Smaller(kWord, linear.num_kept - begin);
+    for (size_t j = 0; j < own.count; ++j) {
+      const size_t k = static_cast<size_t>(linear.kept_index[begin + j]);
+      for (size_t r = 0; r < rows; ++r)
+        own.x[r * kWord + j] = WidenOne(RowOfX(q.x, piece.row_begin + r), k);
+      for (size_t c = 0; c < kGroups; ++c) {
+        const size_t at = (begin + j) * linear.out_features + piece.col_begin + c * kLanes;
+        _mm512_store_ps(scratch.weights + j * kPieceCols + c * kLanes,
+                        Widen(kept, at, LanesOf(piece, c)));
+      }
+    }
+    for (size_t r = 0; r < rows; ++r) own.members[r] = ~uint64_t{0} >> (kWord - own.count);
+    AddColumns(own, 0, rows, scratch.weights, start, nullptr, scratch.sums);
+    start = false;
+  }
+  return start ? nullptr : scratch.sums;
+}
+
+// ---- Epilogue ---------------------------------------------------------------------------------
+//
+// A product leaves int32 sums of the codes as its instruction sees them. They are right modulo
+// 2^32, and so is acc once shift and zero points are taken out of them; as acc fits int32 for
+// kInt32Depth input features, it is exact. More of them, and zero points of the weights, take
+// int64.
+
+constexpr size_t kInt32Depth = 65536;  // 65536 * 255 * 128 < 2^31
+
+inline bool NeedsInt64(const Call& call) {
+  return call.y == nullptr || call.linear.zero_point != nullptr ||
+         call.linear.in_features > kInt32Depth;
+}
+
+// What is to be taken out of a row's sums for each of the weights' codes.
+inline int32_t ShiftOf(const Call& call, size_t m, int32_t symmetric_shift) {
+  return call.is_signed() ? symmetric_shift : call.q.zero_point[m];
+}
+
+inline void ClearSums(size_t rows, int32_t* acc) {
+  for (size_t i = 0; i < rows * kPieceCols; i += kLanes)
+    _mm512_store_si512(acc + i, _mm512_setzero_si512());
+}
+
+// long_acc (or 0, where it starts) += acc.
+void WidenSums(const int32_t* acc, size_t rows, bool start, int64_t* long_acc) {
+  for (size_t i = 0; i < rows * kPieceCols; i += 8) {
+    const __m512i sums =
+        _mm512_cvtepi32_epi64(_mm256_load_si256(reinterpret_cast<const __m256i*>(acc + i)));
+    const __m512i before = start ? _mm512_setzero_si512() : _mm512_load_si512(long_acc + i);
+    _mm512_store_si512(long_acc + i, _mm512_add_epi64(before, sums));
+  }
+}
+
+inline __m512i LoadInt32As64(const int32_t* values, __mmask8 lanes) {
+  return _mm512_cvtepi32_epi64(_mm256_maskz_loadu_epi32(lanes, values));
+}
+
+// long_acc = acc of docs/numerics.md, section 4: shift and zero points taken out.
+void TakeOutZeroPoints(const Call& call, const Block& piece, int32_t symmetric_shift,
+                       int64_t* long_acc) {
+  const LinearView& linear = call.linear;
+  const size_t cols = ColsOf(piece);
+  for (size_t m = piece.row_begin; m < piece.row_end; ++m, long_acc += kPieceCols) {
+    const int64_t z = call.q.zero_point[m];
+    const __m512i shift = _mm512_set1_epi64(ShiftOf(call, m, symmetric_shift));
+    const __m512i codes_less_z =
+        _mm512_set1_epi64(call.q.code_sum[m] - z * static_cast<int64_t>(linear.in_features));
+    for (size_t c = 0; c < cols; c += 8) {
+      const __mmask8 lanes = static_cast<__mmask8>(FirstLanes(cols - c));
+      const size_t n = piece.col_begin + c;
+      __m512i value = _mm512_load_si512(long_acc + c);
+      value = _mm512_sub_epi64(value,
+                               _mm512_mul_epi32(shift, LoadInt32As64(linear.code_sum + n, lanes)));
+      if (linear.zero_point != nullptr) {
+        const __m512i zero_point = LoadInt32As64(linear.zero_point + n, lanes);
+        value = _mm512_sub_epi64(value, _mm512_mul_epi32(codes_less_z, zero_point));
+      }
+      _mm512_store_si512(long_acc + c, value);
+    }
+  }
+}
+
+// Sixteen accumulators less shift * code_sum as floats, each rounded once.
+inline __m512 ToFloats(const int32_t* acc, __m512i shift, __m512i code_sum) {
+  const __m512i less = _mm512_mullo_epi32(shift, code_sum);
+  return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_load_si512(acc), less));
+}
+
+inline __m512 ToFloats(const int64_t* acc, __m512i, __m512i) {
+  const __m256 low = _mm512_cvtepi64_ps(_mm512_load_si512(acc));
+  const __m256 high = _mm512_cvtepi64_ps(_mm512_load_si512(acc + 8));
+  return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+}
+
+// y of a piece from its accumulators, int32 as the product left them, or final int64.
+template <class Acc>
+void StoreOutputs(const Call& call, const Block& piece, const Acc* acc, int32_t symmetric_shift,
+                  const float* sums) {
+  const LinearView& linear = call.linear;
+  const Elements bias{static_cast<const unsigned char*>(linear.bias), linear.bias_type};
+  __mmask16 lanes[kGroups];
+  __m512 a[kGroups], added[kGroups];
+  __m512i code_sum[kGroups];
+  for (size_t c = 0; c < kGroups; ++c) {
+    const size_t n = piece.col_begin + c * kLanes;
+    lanes[c] = LanesOf(piece, c);
+    a[c] = _mm512_maskz_loadu_ps(lanes[c], linear.multiplier + n);
+    code_sum[c] = _mm512_maskz_loadu_epi32(lanes[c], linear.code_sum + n);
+    added[c] = _mm512_set1_ps(-0.0f);  // x + -0 is x
+    if (linear.bias != nullptr) added[c] = Widen(bias, n, lanes[c]);
+  }
+  // Whole rows, so that a line of y is written at once.
+  for (size_t r = 0; r < RowsOf(piece); ++r) {
+    const size_t m = piece.row_begin + r;
+    const __m512i shift = _mm512_set1_epi32(ShiftOf(call, m, symmetric_shift));
+    const __m512 scale = _mm512_set1_ps(call.q.scale[m]);
+#pragma GCC unroll 4
+    for (size_t c = 0; c < kGroups; ++c) {
+      const size_t at = r * kPieceCols + c * kLanes;
+      __m512 value = _mm512_mul_ps(ToFloats(acc + at, shift, code_sum[c]), scale);
+      value = _mm512_add_ps(_mm512_mul_ps(value, a[c]),
+                            sums != nullptr ? _mm512_load_ps(sums + at) : _mm512_setzero_ps());
+      Narrow(_mm512_add_ps(value, added[c]), *call.y,
+             m * call.y->row_stride + piece.col_begin + c * kLanes, lanes[c]);
+    }
+  }
+}
+
+// The output of a piece from its accumulators: those in `acc`, or in scratch.long_acc where
+// NeedsInt64. symmetric_shift: what the product adds to symmetric codes.
+void FinishPiece(const Call& call, const Block& piece, const int32_t* acc, int32_t symmetric_shift,
+                 const Scratch& scratch) {
+  const bool is_long = NeedsInt64(call);
+  if (is_long) TakeOutZeroPoints(call, piece, symmetric_shift, scratch.long_acc);
+  if (call.y == nullptr) {
+    for (size_t r = 0; r < RowsOf(piece); ++r) {
+      __builtin_memcpy(call.acc + (piece.row_begin + r) * call.acc_stride + piece.col_begin,
+                       scratch.long_acc + r * kPieceCols, ColsOf(piece) * sizeof(int64_t));
+    }
+    return;
+  }
+  const float* sums = SumFloats(call, piece, scratch);
+  if (is_long) {
+    StoreOutputs(call, piece, scratch.long_acc, symmetric_shift, sums);
+  } else {
+    StoreOutputs(call, piece, acc, symmetric_shift, sums);
+  }
+}
+
+// ---- The product by vpdpbusd ------------------------------------------------------------------
+
+constexpr size_t kTileRows = 6;
+constexpr int32_t kVnniShift = 128;
+
+// GCC would otherwise keep the lower half, which is used alone after the loop, beside the whole
+// register within it, and has not enough registers for both.
+inline void KeepWhole([[maybe_unused]] __m512i& sums) {
+#if defined(__AVX512F__)  // not where a test emulates it
+  asm("" : "+v"(sums));
+#endif
+}
+
+// acc[r][c] += x[r] . w[c] over `depth` input features, a multiple of 4.
+// Every loop over the tile is unrolled, so that its sums live in registers.
+template <size_t kRows, size_t kCols>
+void Tile(const uint8_t* x, size_t x_stride, const int8_t* w, size_t group_bytes, size_t depth,
+          int32_t* acc) {
+  __m512i sums[kRows][kCols];
+#pragma GCC unroll 6
+  for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (size_t c = 0; c < kCols; ++c)
+      sums[r][c] = _mm512_load_si512(acc + r * kPieceCols + c * kLanes);
+  }
+  for (size_t k = 0; k < depth; k += 4) {
+    __m512i weights[kCols];
+#pragma GCC unroll 4
+    for (size_t c = 0; c < kCols; ++c)
+      weights[c] = _mm512_loadu_si512(w + c * group_bytes + k * kLanes);
+#pragma GCC unroll 6
+    for (size_t r = 0; r < kRows; ++r) {
+      int32_t four;
+      __builtin_memcpy(&four, x + r * x_stride + k, sizeof(four));
+      const __m512i activations = _mm512_set1_epi32(four);
+#pragma GCC unroll 4
+      for (size_t c = 0; c < kCols; ++c)
+        sums[r][c] = _mm512_dpbusd_epi32(sums[r][c], activations, weights[c]);
+    }
+  }
+#pragma GCC unroll 6
+  for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (size_t c = 0; c < kCols; ++c) {
+      KeepWhole(sums[r][c]);
+      _mm512_store_si512(acc + r * kPieceCols + c * kLanes, sums[r][c]);
+    }
+  }
+}
+
+using TileFunction = void (*)(const uint8_t*, size_t, const int8_t*, size_t, size_t, int32_t*);
+
+template <size_t kCols>
+constexpr TileFunction kTilesOf[kTileRows] = {Tile<1, kCols>, Tile<2, kCols>, Tile<3, kCols>,
+                                              Tile<4, kCols>, Tile<5, kCols>, Tile<6, kCols>};
+
+TileFunction TileFor(size_t rows, size_t groups) {
+  constexpr const TileFunction* kTiles[kGroups] = {kTilesOf<1>, kTilesOf<2>, kTilesOf<3>,
+                                                   kTilesOf<4>};
+  return kTiles[groups - 1][rows - 1];
+}
+
+// Rows of a tile: all tiles of a piece alike as far as possible, as the small ones are slow.
+inline size_t TileRows(size_t rows) {
+  const size_t tiles = (rows + kTileRows - 1) / kTileRows;
+  return (rows + tiles - 1) / tiles;
+}
+
+// Symmetric codes of the piece's rows, shifted to unsigned.
+void ShiftCodes(const QuantizedActivations& q, const Block& piece, size_t begin, size_t depth,
+                uint8_t* out) {
+  const __m512i sign = _mm512_set1_epi8(INT8_MIN);
+  for (size_t m = piece.row_begin; m < piece.row_end; ++m, out += kCodeStride) {
+    const uint8_t* codes = q.codes + m * q.code_stride + begin;
+    for (size_t k = 0; k < depth; k += 64)
+      _mm512_storeu_si512(out + k, _mm512_xor_si512(_mm512_loadu_si512(codes + k), sign));
+  }
+}
+
+// A piece of the output, of at most kPieceRows by kPieceCols.
+void MultiplyPiece(const Call& call, const Block& piece, const Scratch& scratch) {
+  const QuantizedActivations& q = call.q;
+  const size_t rows = RowsOf(piece), groups = (ColsOf(piece) + kLanes - 1) / kLanes;
+  const size_t padded = RoundUp(call.linear.in_features, 64), group_bytes = padded * kLanes;
+  const size_t tile_rows = TileRows(rows);
+  const bool is_long = NeedsInt64(call);
+  ClearSums(rows, scratch.acc);
+  if (is_long) WidenSums(scratch.acc, rows, true, scratch.long_acc);
+  for (size_t begin = 0; begin < padded; begin += kDepth) {
+    const size_t depth = Smaller(kDepth, padded - begin);
+    const uint8_t* x = q.codes + piece.row_begin * q.code_stride + begin;
+    size_t stride = q.code_stride;
+    if (call.is_signed()) {
+      ShiftCodes(q, piece, begin, depth, scratch.shifted);
+      x = scratch.shifted;
+      stride = kCodeStride;
+    }
+    const int8_t* w = PackedAt(call.linear, piece.col_begin, begin);
+    for (size_t r = 0; r < rows; r += tile_rows) {
+      TileFor(Smaller(tile_rows, rows - r), groups)(x + r * stride, stride, w, group_bytes, depth,
+                                                    scratch.acc + r * kPieceCols);
+    }
+    const size_t end = begin + depth;
+    if (is_long && (end == padded || end % kInt32Depth == 0)) {
+      WidenSums(scratch.acc, rows, false, scratch.long_acc);
+      ClearSums(rows, scratch.acc);
+    }
+  }
+  FinishPiece(call, piece, scratch.acc, kVnniShift, scratch);
+}
+
+// ---- The table --------------------------------------------------------------------------------
+
+constexpr CpuKernels ZmmKernels(const char* name, decltype(CpuKernels::block_shape) block_shape,
+                                decltype(CpuKernels::block_scratch_bytes) block_scratch_bytes,
+                                decltype(CpuKernels::multiply_block) multiply_block,
+                                decltype(CpuKernels::accumulate_block) accumulate_block) {
+  return {
+      .name = name,
+      .layout = WeightLayout::kVnni16x4,
+      .weight_range = RangeOfWeights,
+      .encode_symmetric = EncodeSymmetric,
+      .encode_measured = weights16::EncodeMeasured,
+      .encode_zeropoint = EncodeZeropoint,
+      .find_outliers = FindOutliers,
+      .row_ranges = RowRanges,
+      .encode_rows = EncodeRows,
+      .block_shape = block_shape,
+      .block_scratch_bytes = block_scratch_bytes,
+      .multiply_block = multiply_block,
+      .accumulate_block = accumulate_block,
+  };
+}
+
+}  // namespace
+}  // namespace octavo::kernels
