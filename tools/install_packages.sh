@@ -6,7 +6,7 @@
 set -euo pipefail
 
 build=(g++ cmake ninja-build pkg-config nlohmann-json3-dev libcli11-dev libzstd-dev libxxhash-dev libssl-dev)
-test=("${build[@]}" libgtest-dev libboost-context-dev python3 python3-venv python3-numpy python3-xxhash python3-zstandard binutils openmpi-bin)
+test=("${build[@]}" ccache libgtest-dev libboost-context-dev python3 python3-venv python3-numpy python3-xxhash python3-zstandard binutils openmpi-bin)
 # The runtimes' package carries clang's version: 14 on Debian 12, 19 on Debian 13.
 clang_version() { apt-cache show clang 2>/dev/null | sed -n 's/^Depends:.*clang-\([0-9]*\).*/\1/p' | head -n 1; }
 
