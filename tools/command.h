@@ -5,6 +5,7 @@
 #include <string>
 
 #include "octavo/result.h"
+#include "tools/exit_code.h"
 
 namespace CLI {
 class App;
@@ -17,12 +18,15 @@ namespace octavo::tools {
 struct Verb {
   CLI::App* app = nullptr;
   std::function<Status()> run;
+  // What the process says at its end where `run` has succeeded; empty: kDone.
+  std::function<ExitCode()> exit_code = {};
 };
 
 Verb RegisterConvert(CLI::App& parent);
 Verb RegisterInspect(CLI::App& parent);
 Verb RegisterJoin(CLI::App& parent);
 Verb RegisterVerify(CLI::App& parent);
+Verb RegisterDiff(CLI::App& parent);
 Verb RegisterRepack(CLI::App& parent);
 Verb RegisterExport(CLI::App& parent);
 Verb RegisterForward(CLI::App& parent);

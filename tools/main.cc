@@ -43,14 +43,16 @@ ExitCode Main(int argc, char** argv) {
       "Run \"octavo VERB --help\" for a verb's options and examples.\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a file is invalid or not intact.");
   const Verb verbs[] = {RegisterConvert(app), RegisterJoin(app),    RegisterInspect(app),
-                        RegisterVerify(app),  RegisterRepack(app),  RegisterExport(app),
-                        RegisterForward(app), RegisterDevices(app), RegisterBench(app)};
+                        RegisterVerify(app),  RegisterDiff(app),    RegisterRepack(app),
+                        RegisterExport(app),  RegisterForward(app), RegisterDevices(app),
+                        RegisterBench(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return ReportParse(app, error);
   }
   Status status;
+  ExitCode done = kDone;
   const auto chosen = app.get_subcommands();
   if (version) {
     Print(VersionText());
@@ -58,10 +60,12 @@ ExitCode Main(int argc, char** argv) {
     status = Status(ErrorCode::kInvalidArgument, "no verb given, see octavo --help");
   }
   for (const Verb& verb : verbs) {
-    if (!version && verb.app->parsed()) status = verb.run();
+    if (version || !verb.app->parsed()) continue;
+    status = verb.run();
+    if (status.ok() && verb.exit_code) done = verb.exit_code();
   }
   const Status flushed = FlushStdout();
-  return Report(status.ok() ? flushed : status);
+  return status.ok() && flushed.ok() ? done : Report(status.ok() ? flushed : status);
 }
 
 }  // namespace

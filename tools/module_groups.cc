@@ -124,7 +124,8 @@ std::vector<ModuleGroup> GroupModules(std::span<const ModuleLine> lines, Groupin
   std::vector<NumberSets> numbers;
   NumberedName name;
   std::string key;
-  for (const ModuleLine& line : lines) {
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const ModuleLine& line = lines[i];
     if (grouping == Grouping::kEach) {
       name.pattern = line.name;
     } else {
@@ -139,6 +140,7 @@ std::vector<ModuleGroup> GroupModules(std::span<const ModuleLine> lines, Groupin
     numbers[entry->second].Add(name);
     ModuleGroup& group = groups[entry->second];
     ++group.count;
+    group.members.push_back(i);
     group.bytes += line.bytes;
     if (line.snr_db) {
       group.worst_snr_db = std::min(group.worst_snr_db.value_or(*line.snr_db), *line.snr_db);

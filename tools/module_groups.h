@@ -37,6 +37,7 @@ struct ModuleGroup {
   uint64_t bytes = 0;
   ModuleLine first;  // features, reason, …: equal in the whole group
   std::optional<double> worst_snr_db;
+  std::vector<size_t> members;  // which of the lines
 };
 
 enum class Grouping {

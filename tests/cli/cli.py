@@ -20,7 +20,7 @@ OCTAVO = os.environ.get("OCTAVO", str(ROOT / "build/tools/octavo"))
 # A CUDA library that works on host memory, for machines without a GPU (tests/runtime/fake_cuda); "" in a build without
 # the CUDA backend.
 FAKE_CUDA = os.environ.get("FAKE_CUDA", "")
-VERBS = ["convert", "join", "inspect", "verify", "repack", "export", "forward", "devices", "bench"]
+VERBS = ["convert", "join", "inspect", "verify", "diff", "repack", "export", "forward", "devices", "bench"]
 
 
 def environment(**changes):

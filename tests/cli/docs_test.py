@@ -1,9 +1,10 @@
 """docs/cli.md knows every verb and option, and no other."""
 
+import json
 import re
 import unittest
 
-from cli import GPT2, ROOT, VERBS, CliTest
+from cli import GPT2, LLAMA, ROOT, VERBS, CliTest
 
 
 class Docs(CliTest):
@@ -24,7 +25,7 @@ class Docs(CliTest):
             self.assertEqual(table, known, verb)
 
     def test_json_keys_are_documented(self):
-        """Every key that inspect and convert print stands in the sections, as code."""
+        """Every key that inspect, convert and diff print stands in the sections, as code."""
         def keys(value):
             if isinstance(value, dict):
                 yield from value
@@ -39,6 +40,10 @@ class Docs(CliTest):
         self.assertEqual(set(keys(self.octavo_json("inspect", "model.8vo"))) - documented, set())
         documented |= set(re.findall(r"`([a-z0-9_]+)`", self.sections["convert"]))
         self.assertEqual(set(keys(reports)) - documented, set())
+        self.octavo("convert", LLAMA, "-o", "other.8vo", "--quiet")
+        result = self.run_any("diff", "model.8vo", "other.8vo", "--json")
+        documented = set(re.findall(r"`([a-z0-9_]+)`", self.sections["diff"]))
+        self.assertEqual(set(keys(json.loads(result.stdout))) - documented, set())
 
 
 if __name__ == "__main__":
