@@ -24,7 +24,7 @@ constexpr const char* kExamples = R"(Examples:
 
 struct ConvertCommand {
   std::string source, output;
-  std::string method, compat, on_nonfinite, keep_columns, max_shard_size, save_every, part;
+  std::string method, compat, on_nonfinite, keep_columns, layout, max_shard_size, save_every, part;
   ActivationFlags activations;
   ProgressFlags progress;
   bool compress = false, dry_run = false, explain = false, json = false;
@@ -48,6 +48,9 @@ void ConvertCommand::Register(CLI::App& app) {
       app.add_option("-o,--output", output, "The .8vo file to write")->option_text("OUT.8vo");
   RegisterQuantization(app);
   RegisterPolicy(app);
+  AddLayout(app, &layout,
+            "How codes are laid out: packed is ready to be mapped by the CPU kernels "
+            "(default: plain)");
   app.add_flag("--compress", compress, "Compress chunks with zstd where that makes them smaller");
   app.add_option("--max-shard-size", max_shard_size,
                  "Write shards of at most this size and an index: 5GB, 500MB, 2GiB")
@@ -128,6 +131,7 @@ Status ConvertCommand::Complete() {
   options.scope = activations.scope();
   options.row_rule = activations.row_rule();
   options.activations = activations.activations();
+  options.layout = LayoutFromText(layout).value_or(format::CodeLayout::kPlain);
   options.codec = compress ? format::Codec::kZstd : format::Codec::kNone;
   if (on_nonfinite == "skip") options.on_nonfinite = quant::OnNonfinite::kSkip;
   if (!max_shard_size.empty()) {

@@ -18,7 +18,7 @@ constexpr const char* kExamples = R"(Examples:
   octavo repack gpt2.8vo -o small.8vo --compress
   octavo repack llama.8vo -o shards.8vo --max-shard-size 5GB
   octavo repack shards.8vo -o one.8vo                 shards into one file
-  octavo repack llama.8vo -o packed.8vo --layout vnni16x4-1)";
+  octavo repack llama.8vo -o packed.8vo --layout packed)";
 
 struct RepackCommand {
   std::string file, output, layout, max_shard_size;
@@ -35,10 +35,7 @@ void RepackCommand::Register(CLI::App& app) {
   app.add_option("-o,--output", output, "The .8vo file to write")
       ->required()
       ->option_text("OUT.8vo");
-  AddChoice(app, "--layout", &layout,
-            {std::string(format::Name(format::CodeLayout::kPlain)),
-             std::string(format::Name(format::CodeLayout::kVnni16x4))},
-            "How codes are laid out (default: as they are in FILE)");
+  AddLayout(app, &layout, "How codes are laid out (default: as they are in FILE)");
   app.add_flag("--compress", compress, "Compress chunks with zstd where that makes them smaller");
   app.add_option("--max-shard-size", max_shard_size,
                  "Write shards of at most this size and an index: 5GB, 500MB, 2GiB")
@@ -72,7 +69,7 @@ Json ReportJson(const std::string& output, const quant::RepackReport& report) {
 }
 
 Status RepackCommand::Run() {
-  options.layout = format::CodeLayoutFromName(layout);
+  options.layout = LayoutFromText(layout);
   options.codec = compress ? format::Codec::kZstd : format::Codec::kNone;
   if (!max_shard_size.empty()) {
     OCTAVO_ASSIGN_OR_RETURN(options.max_shard_bytes, ParseByteSize(max_shard_size));

@@ -20,6 +20,13 @@ class Repack(CliTest):
         self.octavo("repack", "small.8vo", "-o", "back.8vo", "--quiet")
         self.assertTrue(filecmp.cmp(self.dir / "back.8vo", self.dir / "model.8vo", shallow=False))
 
+    def test_packed_is_what_convert_packs(self):
+        self.octavo("convert", GPT2, "-o", "expected.8vo", "--quiet", "--layout", "packed")
+        for layout in ("packed", "vnni16x4-1"):
+            self.octavo("repack", "model.8vo", "-o", f"{layout}.8vo", "--layout", layout)
+            self.assertTrue(filecmp.cmp(self.dir / f"{layout}.8vo", self.dir / "expected.8vo", shallow=False))
+        self.assertFalse(filecmp.cmp(self.dir / "expected.8vo", self.dir / "model.8vo", shallow=False))
+
     def test_is_verified_against_the_source(self):
         self.octavo("repack", "model.8vo", "-o", "packed.8vo", "--layout", "vnni16x4-1", "--compress")
         self.octavo("verify", "packed.8vo", "--against", GPT2)
