@@ -51,13 +51,16 @@ Status ReadName(const char* name, const char* option,
 Status ReadChoices(const octavo_convert_options& from, ConvertOptions* to) {
   using namespace format;
   std::optional<Compat> compat;
+  std::optional<CodeLayout> layout;
   OCTAVO_RETURN_IF_ERROR(ReadName(from.method, "method", MethodFromName, &to->method));
   OCTAVO_RETURN_IF_ERROR(ReadName(from.compat, "compat", CompatFromName, &compat));
   OCTAVO_RETURN_IF_ERROR(ReadName(from.scope, "scope", ScopeFromName, &to->scope));
   OCTAVO_RETURN_IF_ERROR(ReadName(from.row_rule, "row_rule", RowRuleFromName, &to->row_rule));
   OCTAVO_RETURN_IF_ERROR(
       ReadName(from.activations, "activations", ActivationsFromName, &to->activations));
+  OCTAVO_RETURN_IF_ERROR(ReadName(from.layout, "layout", LayoutFromOption, &layout));
   to->compat = compat.value_or(Compat::kNone);
+  to->layout = layout.value_or(CodeLayout::kPlain);
   return {};
 }
 

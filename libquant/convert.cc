@@ -245,6 +245,10 @@ Result<ConvertReport> ConvertChecked(const std::string& source_path, const std::
 
 }  // namespace
 
+std::optional<format::CodeLayout> LayoutFromOption(std::string_view name) {
+  return name == "packed" ? format::CodeLayout::kVnni16x4 : format::CodeLayoutFromName(name);
+}
+
 Result<ConvertReport> Convert(const std::string& source, const std::string& output,
                               const ConvertOptions& options) {
   return CatchOutOfMemory([&] { return ConvertChecked(source, output, options); });

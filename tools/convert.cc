@@ -131,7 +131,7 @@ Status ConvertCommand::Complete() {
   options.scope = activations.scope();
   options.row_rule = activations.row_rule();
   options.activations = activations.activations();
-  options.layout = LayoutFromText(layout).value_or(format::CodeLayout::kPlain);
+  options.layout = quant::LayoutFromOption(layout).value_or(format::CodeLayout::kPlain);
   options.codec = compress ? format::Codec::kZstd : format::Codec::kNone;
   if (on_nonfinite == "skip") options.on_nonfinite = quant::OnNonfinite::kSkip;
   if (!max_shard_size.empty()) {

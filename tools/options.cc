@@ -9,9 +9,6 @@
 namespace octavo::tools {
 namespace {
 
-constexpr const char* kPacked = "packed";
-constexpr format::CodeLayout kPackedLayout = format::CodeLayout::kVnni16x4;
-
 std::optional<double> ParseNumber(const std::string& text) {
   if (text.empty() || text.find_first_not_of("0123456789.eE+-") != std::string::npos) return {};
   char* end = nullptr;
@@ -86,13 +83,9 @@ ProgressMode ProgressFlags::mode() const {
 
 void AddLayout(CLI::App& app, std::string* layout, const std::string& description) {
   AddChoice(app, "--layout", layout,
-            {std::string(format::Name(format::CodeLayout::kPlain)), kPacked,
-             std::string(format::Name(kPackedLayout))},
+            {std::string(format::Name(format::CodeLayout::kPlain)), "packed",
+             std::string(format::Name(format::CodeLayout::kVnni16x4))},
             description);
-}
-
-std::optional<format::CodeLayout> LayoutFromText(std::string_view text) {
-  return text == kPacked ? kPackedLayout : format::CodeLayoutFromName(text);
 }
 
 void AddDevice(CLI::App& app, std::string* name) {

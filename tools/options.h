@@ -44,9 +44,8 @@ struct ProgressFlags {
 void AddChoice(CLI::App& app, const std::string& flag, std::string* value,
                const std::vector<std::string>& names, const std::string& description);
 
-// --layout plain|packed|…; LayoutFromText knows what was given. Packed: what the CPU kernels read.
+// --layout plain|packed|…; quant::LayoutFromOption knows what was given.
 void AddLayout(CLI::App& app, std::string* layout, const std::string& description);
-std::optional<format::CodeLayout> LayoutFromText(std::string_view text);
 
 // --device cpu|cuda|cuda:N; DeviceFromName knows what was given.
 void AddDevice(CLI::App& app, std::string* name);

@@ -69,7 +69,7 @@ Json ReportJson(const std::string& output, const quant::RepackReport& report) {
 }
 
 Status RepackCommand::Run() {
-  options.layout = LayoutFromText(layout);
+  options.layout = quant::LayoutFromOption(layout);
   options.codec = compress ? format::Codec::kZstd : format::Codec::kNone;
   if (!max_shard_size.empty()) {
     OCTAVO_ASSIGN_OR_RETURN(options.max_shard_bytes, ParseByteSize(max_shard_size));

@@ -256,28 +256,7 @@ BlockShape ShapeOfBlocks(size_t tokens, size_t in_features, size_t out_features,
   return shape;
 }
 
-struct Memory {
-  Scratch scratch;
-  Columns outliers;
-  int32_t* waiting;  // [piece][kBandRows][kPieceCols]: sums of a cut product
-  size_t bytes;
-};
-
 size_t BandsOf(size_t rows) { return (rows + kBandRows - 1) / kBandRows; }
-
-Memory Carve(void* memory, size_t rows, size_t cols, size_t in_features) {
-  Carver carver{static_cast<unsigned char*>(memory)};
-  const size_t pieces =
-      IsCut(in_features) ? BandsOf(rows) * ((cols + kPieceCols - 1) / kPieceCols) : 0;
-  const Scratch scratch = TakeScratch(carver, Smaller(rows, kPieceRows));
-  const Columns outliers = TakeColumns(carver, rows);
-  int32_t* waiting = carver.Take<int32_t>(pieces * kBandRows * kPieceCols);
-  return {scratch, outliers, waiting, carver.used};
-}
-
-size_t BlockScratchBytes(size_t block_rows, size_t block_cols, size_t in_features, size_t) {
-  return Carve(nullptr, block_rows, block_cols, in_features).bytes;
-}
 
 // All pieces of a block by vpdpbusd.
 void MultiplyPieces(const Call& call, const Scratch& scratch) {
@@ -349,33 +328,25 @@ void MultiplyBands(const Call& call, const Memory& memory) {
   _tile_release();
 }
 
-void RunBlock(const QuantizedActivations& q, const LinearView& linear, const OutputView* y,
-              const Block& block, int64_t* acc, size_t acc_stride, void* memory) {
-  const FpEnvironment environment;
-  const Memory pieces = Carve(memory, RowsOf(block), ColsOf(block), linear.in_features);
-  Call call{q, linear, y, acc, acc_stride, block, pieces.outliers};
-  CollectOutliers(q, block.row_begin, block.row_end, 0, &call.outliers);
-  const bool few = RowsOf(block) <= kFewRows;
-  if (few || linear.in_features == 0 || linear.in_features > kInt32Depth) {
-    MultiplyPieces(call, pieces.scratch);
-  } else {
-    MultiplyBands(call, pieces);
+struct Amx {
+  // Of a product that is cut: [piece][kBandRows][kPieceCols].
+  static size_t WaitingSums(size_t rows, size_t cols, size_t in_features) {
+    if (!IsCut(in_features)) return 0;
+    return BandsOf(rows) * ((cols + kPieceCols - 1) / kPieceCols) * kBandRows * kPieceCols;
   }
-}
 
-void MultiplyBlock(const QuantizedActivations& q, const LinearView& linear, const OutputView& y,
-                   const Block& block, void* memory) {
-  RunBlock(q, linear, &y, block, nullptr, 0, memory);
-}
-
-void AccumulateBlock(const QuantizedActivations& q, const LinearView& linear, const Block& block,
-                     int64_t* acc, size_t acc_stride, void* memory) {
-  RunBlock(q, linear, nullptr, block, acc, acc_stride, memory);
-}
+  static void Multiply(const Call& call, const Memory& memory) {
+    const size_t in_features = call.linear.in_features;
+    if (RowsOf(call.block) <= kFewRows || in_features == 0 || in_features > kInt32Depth) {
+      MultiplyPieces(call, memory.scratch);
+    } else {
+      MultiplyBands(call, memory);
+    }
+  }
+};
 
 }  // namespace
 
-constinit const CpuKernels kAmxKernels =
-    ZmmKernels("amx", ShapeOfBlocks, BlockScratchBytes, MultiplyBlock, AccumulateBlock);
+constinit const CpuKernels kAmxKernels = ZmmKernels<Amx>("amx", ShapeOfBlocks);
 
 }  // namespace octavo::kernels

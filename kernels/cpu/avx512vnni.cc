@@ -10,45 +10,15 @@
 namespace octavo::kernels {
 namespace {
 
-struct Memory {
-  Scratch scratch;
-  Columns outliers;
-  size_t bytes;
+struct Avx512Vnni {
+  static size_t WaitingSums(size_t, size_t, size_t) { return 0; }
+  static void Multiply(const Call& call, const Memory& memory) {
+    MultiplyPiece(call, call.block, memory.scratch);
+  }
 };
-
-Memory Carve(void* memory, size_t rows) {
-  Carver carver{static_cast<unsigned char*>(memory)};
-  const Scratch scratch = TakeScratch(carver, rows);
-  const Columns outliers = TakeColumns(carver, rows);
-  return {scratch, outliers, carver.used};
-}
-
-size_t BlockScratchBytes(size_t block_rows, size_t, size_t, size_t) {
-  return Carve(nullptr, block_rows).bytes;
-}
-
-void RunBlock(const QuantizedActivations& q, const LinearView& linear, const OutputView* y,
-              const Block& block, int64_t* acc, size_t acc_stride, void* memory) {
-  const FpEnvironment environment;
-  const Memory pieces = Carve(memory, RowsOf(block));
-  Call call{q, linear, y, acc, acc_stride, block, pieces.outliers};
-  CollectOutliers(q, block.row_begin, block.row_end, 0, &call.outliers);
-  MultiplyPiece(call, block, pieces.scratch);
-}
-
-void MultiplyBlock(const QuantizedActivations& q, const LinearView& linear, const OutputView& y,
-                   const Block& block, void* memory) {
-  RunBlock(q, linear, &y, block, nullptr, 0, memory);
-}
-
-void AccumulateBlock(const QuantizedActivations& q, const LinearView& linear, const Block& block,
-                     int64_t* acc, size_t acc_stride, void* memory) {
-  RunBlock(q, linear, nullptr, block, acc, acc_stride, memory);
-}
 
 }  // namespace
 
-constinit const CpuKernels kAvx512VnniKernels =
-    ZmmKernels("avx512vnni", nullptr, BlockScratchBytes, MultiplyBlock, AccumulateBlock);
+constinit const CpuKernels kAvx512VnniKernels = ZmmKernels<Avx512Vnni>("avx512vnni", nullptr);
 
 }  // namespace octavo::kernels

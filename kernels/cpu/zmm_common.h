@@ -304,11 +304,12 @@ constexpr size_t kCodeStride = kDepth + 64;  // rows 4096 bytes apart would shar
 // Columns of X that are multiplied as floats, up to 64 at once.
 struct Columns {
   size_t count = 0;
-  size_t next = 0;    // the first column that was not looked at
   bool alike = true;  // all rows have the same ones
+  size_t next = 0;    // of outliers: the first column that was not looked at
   uint32_t index[kWord];
-  uint64_t* members;  // [rows] which of them are in the row's own set
-  float* x;           // [rows][kWord]
+  uint64_t* members = nullptr;  // [rows] which of them are in the row's own set
+  float* x = nullptr;           // [rows][x_stride]
+  size_t x_stride = kWord;
 };
 
 // Of one thread, for a piece; rows are kPieceCols long unless said otherwise.
@@ -354,6 +355,9 @@ Columns TakeColumns(Carver& carver, size_t rows) {
   return columns;
 }
 
+// Entries of X in the kept columns are widened once for a block.
+inline size_t KeptStride(size_t num_kept) { return RoundUp(num_kept, kWord); }
+
 // A product of one block.
 struct Call {
   const QuantizedActivations& q;
@@ -363,6 +367,7 @@ struct Call {
   size_t acc_stride;
   Block block;
   Columns outliers;  // the first of the block's rows
+  float* kept_x;     // [rows][KeptStride]
 
   bool is_signed() const { return q.options.activations == Activations::kSymmetric; }
 };
@@ -384,6 +389,25 @@ inline const int8_t* PackedAt(const LinearView& linear, size_t col, size_t k) {
 
 // ---- Outliers and kept columns ----------------------------------------------------------------
 
+// out[j] = X[row][index[j]] as floats, for `count` columns and up to the next multiple of 16. `out`
+// is 64-byte aligned.
+template <class Index>
+void GatherRow(const Elements& row, const Index* index, size_t count, float* out) {
+  if (row.type == ElementType::kFloat32) {
+    for (size_t j = 0; j < count; ++j)
+      __builtin_memcpy(out + j, row.data + 4 * static_cast<size_t>(index[j]), 4);
+    return;
+  }
+  uint16_t halves[kLanes] = {};
+  for (size_t begin = 0; begin < count; begin += kLanes) {
+    const size_t here = Smaller(kLanes, count - begin);
+    for (size_t j = 0; j < here; ++j)
+      __builtin_memcpy(halves + j, row.data + 2 * static_cast<size_t>(index[begin + j]), 2);
+    const Elements gathered{reinterpret_cast<const unsigned char*>(halves), row.type};
+    _mm512_store_ps(out + begin, Widen(gathered, 0, FirstLanes(kLanes)));
+  }
+}
+
 // The outlier columns of rows [row_begin, row_end) from column `from`, a multiple of 64, on: as
 // many whole words of the mask as fit.
 void CollectOutliers(const QuantizedActivations& q, size_t row_begin, size_t row_end, size_t from,
@@ -398,19 +422,27 @@ void CollectOutliers(const QuantizedActivations& q, size_t row_begin, size_t row
     uint64_t any = 0;
     for (size_t r = 0; r < (columns->alike ? 1 : rows); ++r) any |= mask[r * q.mask_stride + w];
     if (any == 0) continue;
-    const size_t found = static_cast<size_t>(__builtin_popcountll(any));
-    if (columns->count + found > kWord) break;
+    if (columns->count + static_cast<size_t>(__builtin_popcountll(any)) > kWord) break;
     for (; any != 0; any &= any - 1) {
       const size_t bit = static_cast<size_t>(__builtin_ctzll(any)), j = columns->count++;
       columns->index[j] = static_cast<uint32_t>(w * kWord + bit);
-      for (size_t r = 0; r < rows; ++r) {
-        if ((mask[r * q.mask_stride + w] >> bit & 1) == 0) continue;
-        columns->members[r] |= uint64_t{1} << j;
-        columns->x[r * kWord + j] = WidenOne(RowOfX(q.x, row_begin + r), w * kWord + bit);
-      }
+      for (size_t r = 0; r < rows; ++r)
+        columns->members[r] |= (mask[r * q.mask_stride + w] >> bit & 1) << j;
     }
   }
   columns->next = w * kWord;
+  if (columns->count == 0) return;
+  for (size_t r = 0; r < rows; ++r) {
+    GatherRow(RowOfX(q.x, row_begin + r), columns->index, columns->count,
+              columns->x + r * columns->x_stride);
+  }
+}
+
+void CollectKept(const QuantizedActivations& q, const LinearView& linear, const Block& block,
+                 float* kept_x) {
+  if (linear.num_kept == 0) return;
+  for (size_t m = block.row_begin; m < block.row_end; ++m, kept_x += KeptStride(linear.num_kept))
+    GatherRow(RowOfX(q.x, m), linear.kept_index, linear.num_kept, kept_x);
 }
 
 // weights[j] = the codes of column index[j] less their zero point, as floats.
@@ -436,8 +468,8 @@ void GatherCodes(const LinearView& linear, const Block& piece, const Columns& co
 // sums (or 0, where they start) += x[j] * weights[j] for each of the columns in `members`, in this
 // order, for rows that all have the same ones; then times `a`, if there is one.
 template <size_t kRows>
-void AddColumns(const float* x, uint64_t members, const float* weights, bool start, const __m512* a,
-                float* sums) {
+void AddColumns(const float* x, size_t x_stride, uint64_t members, const float* weights, bool start,
+                const __m512* a, float* sums) {
   __m512 values[kRows][kGroups];
 #pragma GCC unroll 4
   for (size_t r = 0; r < kRows; ++r) {
@@ -454,7 +486,7 @@ void AddColumns(const float* x, uint64_t members, const float* weights, bool sta
       const __m512 weight = _mm512_load_ps(weights + j * kPieceCols + c * kLanes);
 #pragma GCC unroll 4
       for (size_t r = 0; r < kRows; ++r)
-        values[r][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[r * kWord + j]), weight, values[r][c]);
+        values[r][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[r * x_stride + j]), weight, values[r][c]);
     }
   }
 #pragma GCC unroll 4
@@ -470,13 +502,14 @@ void AddColumns(const float* x, uint64_t members, const float* weights, bool sta
 // The same for the rows of a piece, which begins `first` rows after the columns.
 void AddColumns(const Columns& columns, size_t first, size_t rows, const float* weights, bool start,
                 const __m512* a, float* sums) {
-  const float* x = columns.x + first * kWord;
+  const size_t stride = columns.x_stride;
+  const float* x = columns.x + first * stride;
   const uint64_t* members = columns.members + first;
   size_t r = 0;
   for (; columns.alike && r + 4 <= rows; r += 4)
-    AddColumns<4>(x + r * kWord, members[r], weights, start, a, sums + r * kPieceCols);
+    AddColumns<4>(x + r * stride, stride, members[r], weights, start, a, sums + r * kPieceCols);
   for (; r < rows; ++r)
-    AddColumns<1>(x + r * kWord, members[r], weights, start, a, sums + r * kPieceCols);
+    AddColumns<1>(x + r * stride, stride, members[r], weights, start, a, sums + r * kPieceCols);
 }
 
 // scratch.sums of a piece: (the sum over each row's own outlier entries, by ascending column) * a,
@@ -485,7 +518,7 @@ void AddColumns(const Columns& columns, size_t first, size_t rows, const float* 
 const float* SumFloats(const Call& call, const Block& piece, const Scratch& scratch) {
   const QuantizedActivations& q = call.q;
   const LinearView& linear = call.linear;
-  const size_t rows = RowsOf(piece);
+  const size_t rows = RowsOf(piece), first = piece.row_begin - call.block.row_begin;
   bool start = true;
   Columns own;
   own.members = scratch.members;
@@ -502,26 +535,26 @@ const float* SumFloats(const Call& call, const Block& piece, const Scratch& scra
     from = columns.next;
     if (columns.count == 0 && start) continue;
     GatherCodes(linear, piece, columns, scratch.weights);
-    AddColumns(columns, at_once ? piece.row_begin - call.block.row_begin : 0, rows, scratch.weights,
-               start, from >= linear.in_features ? a : nullptr, scratch.sums);
+    AddColumns(columns, at_once ? first : 0, rows, scratch.weights, start,
+               from >= linear.in_features ? a : nullptr, scratch.sums);
     start = false;
   }
 
   own.alike = true;
+  own.members = scratch.members;
+  own.x_stride = KeptStride(linear.num_kept);
   const Elements kept{static_cast<const unsigned char*>(linear.kept_weight), linear.kept_type};
   for (size_t begin = 0; begin < linear.num_kept; begin += kWord) {
     own.count = Smaller(kWord, linear.num_kept - begin);
+    own.x = call.kept_x + first * own.x_stride + begin;
+    for (size_t r = 0; r < rows; ++r) scratch.members[r] = ~uint64_t{0} >> (kWord - own.count);
     for (size_t j = 0; j < own.count; ++j) {
-      const size_t k = static_cast<size_t>(linear.kept_index[begin + j]);
-      for (size_t r = 0; r < rows; ++r)
-        own.x[r * kWord + j] = WidenOne(RowOfX(q.x, piece.row_begin + r), k);
       for (size_t c = 0; c < kGroups; ++c) {
         const size_t at = (begin + j) * linear.out_features + piece.col_begin + c * kLanes;
         _mm512_store_ps(scratch.weights + j * kPieceCols + c * kLanes,
                         Widen(kept, at, LanesOf(piece, c)));
       }
     }
-    for (size_t r = 0; r < rows; ++r) own.members[r] = ~uint64_t{0} >> (kWord - own.count);
     AddColumns(own, 0, rows, scratch.weights, start, nullptr, scratch.sums);
     start = false;
   }
@@ -769,12 +802,62 @@ void MultiplyPiece(const Call& call, const Block& piece, const Scratch& scratch)
   FinishPiece(call, piece, scratch.acc, kVnniShift, scratch);
 }
 
-// ---- The table --------------------------------------------------------------------------------
+// ---- Blocks and the table ---------------------------------------------------------------------
+//
+// A file gives its instruction set as a type `Isa`, and makes its table with ZmmKernels<Isa>:
+//   WaitingSums(rows, cols, in_features)   int32 that Multiply needs beside a Scratch
+//   Multiply(call, memory)                 all pieces of the call's block
 
-constexpr CpuKernels ZmmKernels(const char* name, decltype(CpuKernels::block_shape) block_shape,
-                                decltype(CpuKernels::block_scratch_bytes) block_scratch_bytes,
-                                decltype(CpuKernels::multiply_block) multiply_block,
-                                decltype(CpuKernels::accumulate_block) accumulate_block) {
+struct Memory {
+  Scratch scratch;
+  Columns outliers;
+  float* kept_x;
+  int32_t* waiting;
+  size_t bytes;
+};
+
+Memory Carve(void* memory, size_t rows, size_t num_kept, size_t waiting_sums) {
+  Carver carver{static_cast<unsigned char*>(memory)};
+  const Scratch scratch = TakeScratch(carver, Smaller(rows, kPieceRows));
+  const Columns outliers = TakeColumns(carver, rows);
+  float* kept_x = carver.Take<float>(rows * KeptStride(num_kept));
+  int32_t* waiting = carver.Take<int32_t>(waiting_sums);
+  return {scratch, outliers, kept_x, waiting, carver.used};
+}
+
+template <class Isa>
+size_t BlockScratchBytes(size_t block_rows, size_t block_cols, size_t in_features,
+                         size_t num_kept) {
+  const size_t waiting = Isa::WaitingSums(block_rows, block_cols, in_features);
+  return Carve(nullptr, block_rows, num_kept, waiting).bytes;
+}
+
+template <class Isa>
+void RunBlock(const QuantizedActivations& q, const LinearView& linear, const OutputView* y,
+              const Block& block, int64_t* acc, size_t acc_stride, void* scratch) {
+  const FpEnvironment environment;
+  const size_t waiting = Isa::WaitingSums(RowsOf(block), ColsOf(block), linear.in_features);
+  const Memory memory = Carve(scratch, RowsOf(block), linear.num_kept, waiting);
+  Call call{q, linear, y, acc, acc_stride, block, memory.outliers, memory.kept_x};
+  CollectOutliers(q, block.row_begin, block.row_end, 0, &call.outliers);
+  CollectKept(q, linear, block, memory.kept_x);
+  Isa::Multiply(call, memory);
+}
+
+template <class Isa>
+void MultiplyBlock(const QuantizedActivations& q, const LinearView& linear, const OutputView& y,
+                   const Block& block, void* scratch) {
+  RunBlock<Isa>(q, linear, &y, block, nullptr, 0, scratch);
+}
+
+template <class Isa>
+void AccumulateBlock(const QuantizedActivations& q, const LinearView& linear, const Block& block,
+                     int64_t* acc, size_t acc_stride, void* scratch) {
+  RunBlock<Isa>(q, linear, nullptr, block, acc, acc_stride, scratch);
+}
+
+template <class Isa>
+constexpr CpuKernels ZmmKernels(const char* name, decltype(CpuKernels::block_shape) block_shape) {
   return {
       .name = name,
       .layout = WeightLayout::kVnni16x4,
@@ -786,9 +869,9 @@ constexpr CpuKernels ZmmKernels(const char* name, decltype(CpuKernels::block_sha
       .row_ranges = RowRanges,
       .encode_rows = EncodeRows,
       .block_shape = block_shape,
-      .block_scratch_bytes = block_scratch_bytes,
-      .multiply_block = multiply_block,
-      .accumulate_block = accumulate_block,
+      .block_scratch_bytes = BlockScratchBytes<Isa>,
+      .multiply_block = MultiplyBlock<Isa>,
+      .accumulate_block = AccumulateBlock<Isa>,
   };
 }
 

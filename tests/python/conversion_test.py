@@ -25,6 +25,7 @@ class Convert(PackageTest):
         for source, options, flags in (
                 (GPT2, {}, ()),
                 (GPT2, {"compat": "bitsandbytes", "threshold": 5.0}, ("--compat", "bitsandbytes", "--threshold", 5)),
+                (LLAMA, {"layout": "packed"}, ("--layout", "packed")),
                 (LLAMA, {"method": "row-wise", "skip_modules": ["layers.0", "o_proj"], "compress": True},
                  ("--method", "row-wise", "--skip-modules", "layers.0,o_proj", "--compress")),
                 (LLAMA, {"scope": "token", "row_rule": "below_threshold", "activations": "symmetric", "via_fp16": True},

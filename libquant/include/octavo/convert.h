@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "octavo/checkpoint.h"
@@ -29,6 +30,9 @@ struct Progress {
 // Called from one thread at a time, at most about ten times a second, first at the beginning and
 // last when all bytes are done. Returning false cancels (kCancelled).
 using ProgressCallback = std::function<bool(const Progress&)>;
+
+// A layout by its name in files, or "packed": the one that the CPU kernels read.
+std::optional<format::CodeLayout> LayoutFromOption(std::string_view name);
 
 // Part `index` (from 1) of `count` of a sharded conversion; count 0: all of it.
 struct PartOfMany {

@@ -57,6 +57,7 @@ typedef struct octavo_convert_options {
   void* progress_context;
   octavo_quant_warning warning;
   void* warning_context;
+  const char* layout; /* "plain" (the default), "packed", or as files name it */
 } octavo_convert_options;
 
 typedef struct octavo_convert_result {

@@ -32,7 +32,7 @@ class ConvertOptions(_ffi._Options):
                 ("skip_nonfinite", c_int32), ("compress", c_int32), ("keep_columns", c_char_p), ("keep_budget", c_double),
                 ("max_shard_bytes", c_uint64), ("sha256", c_int32), ("overwrite", c_int32), ("resume", c_int32),
                 ("num_threads", c_int32), ("progress", _PROGRESS), ("progress_context", c_void_p), ("warning", _WARNING),
-                ("warning_context", c_void_p)]
+                ("warning_context", c_void_p), ("layout", c_char_p)]
 
 
 class ConvertResult(ctypes.Structure):
@@ -90,7 +90,7 @@ def convert(source: str | os.PathLike[str], output: str | os.PathLike[str], *, m
             threshold: float | None = None, scope: str | None = None, row_rule: str | None = None, activations: str | None = None,
             skip_modules: str | Iterable[str] = (), only_skip: bool = False, via_fp16: bool = False, on_nonfinite: str = "error",
             keep_columns: Profile | Mapping[str, Any] | str | os.PathLike[str] | None = None, keep_budget: float | None = None,
-            compress: bool = False, max_shard_bytes: int | str = 0, sha256: bool = False, overwrite: bool = False, resume: bool = False,
+            layout: str | None = None, compress: bool = False, max_shard_bytes: int | str = 0, sha256: bool = False, overwrite: bool = False, resume: bool = False,
             num_threads: int = 0,
             progress: Callable[[int, int, str], Any] | None = None) -> Conversion:
     """Converts a Hugging Face folder, a .safetensors file or an index. The options are those of `octavo convert` (docs/cli.md);
@@ -123,7 +123,7 @@ def convert(source: str | os.PathLike[str], output: str | os.PathLike[str], *, m
         keep_columns=_text(_profile_json(keep_columns)), keep_budget=keep_budget or 0.0,
         max_shard_bytes=_bytes(max_shard_bytes), sha256=sha256, overwrite=overwrite, resume=resume, num_threads=num_threads,
         progress=_PROGRESS(0) if progress is None else _PROGRESS(on_progress),
-        warning=_WARNING(lambda _, text: warned.append(text.decode("utf-8", "replace"))))
+        warning=_WARNING(lambda _, text: warned.append(text.decode("utf-8", "replace"))), layout=_text(layout))
     result = ConvertResult()
     status = library.octavo_convert(_ffi.c_path(source), _ffi.c_path(output), byref(options), byref(result))
     if raised:
