@@ -49,7 +49,11 @@ class WrongUsage(CliTest):
     def test_exits_with_2_and_says_what_was_wrong(self):
         for arguments, says in [
             ([], "no verb given"),
-            (["covert"], ['no verb "covert"', '"convert"']),
+            (["covert"], ['no verb "covert"; did you mean "convert"?']),
+            (["frobnicate"], ['no verb "frobnicate"; there are: "convert"', "see octavo --help"]),
+            (["inspect", "--jsn", "x"], ['unexpected argument "--jsn"; did you mean "--json"? See octavo inspect --help']),
+            (["convert", "x", "--out=y"], ['unexpected argument "--out=y"; did you mean "--output"?']),
+            (["convert", "x", "--frobnicate"], ['unexpected argument "--frobnicate", see octavo convert --help']),
             (["--bogus"], '"--bogus"'),
             (["convert"], "SRC"),
             (["convert", GPT2], "--output"),
