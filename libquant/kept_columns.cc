@@ -15,6 +15,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace octavo::quant {
 namespace {
@@ -37,13 +38,23 @@ Status Invalid(const std::string& message) {
 
 Result<json> ParseProfile(std::string_view text) {
   if (text.size() > kMaxProfileBytes) return Invalid("larger than 256 MiB");
+  // Which of two values was meant nobody knows, and the parser would keep the last.
+  std::vector<std::unordered_set<std::string>> open_objects;
+  std::string twice;
   bool too_deep = false;
-  const auto depth_check = [&too_deep](int depth, json::parse_event_t, json&) {
+  const auto check = [&](int depth, json::parse_event_t event, json& value) {
     too_deep = too_deep || depth > kMaxDepth;
+    if (event == json::parse_event_t::object_start) open_objects.emplace_back();
+    if (event == json::parse_event_t::object_end) open_objects.pop_back();
+    if (event == json::parse_event_t::key) {
+      const std::string& key = value.get_ref<const std::string&>();
+      if (!open_objects.back().insert(key).second) twice = key;
+    }
     return !too_deep;
   };
-  json parsed = json::parse(text.begin(), text.end(), depth_check, /*allow_exceptions=*/false);
+  json parsed = json::parse(text.begin(), text.end(), check, /*allow_exceptions=*/false);
   if (too_deep || !parsed.is_object()) return Invalid("not a JSON object");
+  if (!twice.empty()) return Invalid("the key \"" + twice + "\" stands twice in an object");
   const auto version = parsed.find("octavo_profile");
   if (version == parsed.end() || !version->is_number_integer() || *version != 1) {
     return Invalid("\"octavo_profile\" is not 1");

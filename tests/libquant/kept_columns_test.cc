@@ -60,6 +60,12 @@ TEST(ChooseKeptColumns, SaysWhatIsWrong) {
     return R"({"a": {"in_features": 100, "features": )" + features + "}}";
   };
   EXPECT_NE(message(R"({"c": {}})").find("no module \"c\""), std::string::npos);
+  EXPECT_NE(message(R"({"a": {"in_features": 100, "features": []}, "a": {}})")
+                .find("the key \"a\" stands twice"),
+            std::string::npos);
+  EXPECT_NE(message(of_a(R"([{"index": 1, "max_abs": 1, "index": 2}])"))
+                .find("the key \"index\" stands twice"),
+            std::string::npos);
   EXPECT_NE(message(R"({"a": {"in_features": 99, "features": []}})").find("in_features"),
             std::string::npos);
   EXPECT_NE(message(of_a(R"([{"index": 100, "max_abs": 1}])")).find("index 100"),
