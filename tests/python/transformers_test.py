@@ -141,6 +141,8 @@ class Load(PackageTest):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             model, _ = octavo.transformers.load(path)
+            headless, _ = octavo.transformers.load(path, model_class=transformers.AutoModel)
+        self.assertEqual(set(ours(headless)), {name.removeprefix("model.") for name in ours(model) if name != "lm_head"})
         self.assertIsInstance(model.lm_head, Linear8bit)
         self.assertEqual(set(ours(model)), {name for name, module in octavo.open(path).modules.items() if module.quantized})
         x = torch.randn(3, 256)

@@ -382,6 +382,8 @@ class _Content:
         homeless = []  # linears that transformers keeps in no module of their own: experts, fused weights
         for module in quantized:
             skipped = _matches(self.skip, module.name)
+            if module.kind == "head" and places.get(module.name) is None and model.get_output_embeddings() is None:
+                continue  # model_class is one without a head
             if places.get(module.name) is None or skipped:
                 self.state[module.facts["source_tensor"]] = _dense(tensors, self.file, module, model.dtype)
                 if not skipped:
