@@ -9,7 +9,7 @@
 // stay in that cache while the weights stream past.
 #include "kernels/cpu/tables.h"
 #include "kernels/cpu/tile_config.h"
-#include "kernels/cpu/zmm_common.h"
+#include "kernels/cpu/zmm_product.h"
 
 namespace octavo::kernels {
 namespace {

@@ -5,7 +5,7 @@
 // the weights' codes), sixteen output features stand side by side in a register. A tile is 6 rows
 // by 64 output features: 24 accumulators, 4 weight registers, 1 broadcast, of 32.
 #include "kernels/cpu/tables.h"
-#include "kernels/cpu/zmm_common.h"
+#include "kernels/cpu/zmm_product.h"
 
 namespace octavo::kernels {
 namespace {
