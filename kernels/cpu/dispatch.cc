@@ -10,33 +10,31 @@
 namespace octavo::kernels {
 namespace {
 
+std::string WithSupport(const char* instructions, CpuSupport support) {
+  constexpr const char* kSaid[] = {
+      ", which this CPU lacks",
+      ", which this CPU has, but the operating system does not let this process use them",
+      ", which this CPU has"};
+  return instructions + std::string(kSaid[static_cast<size_t>(support)]);
+}
+
 [[maybe_unused]] CpuKernelsInfo Absent(const char* name, const char* instructions,
-                                       bool cpu_has_them) {
-  const std::string which = std::string(instructions) +
-                            (cpu_has_them ? ", which this CPU has" : ", which this CPU lacks");
-  return {nullptr, name, false, "not compiled into this build (uses " + which + ")"};
+                                       CpuSupport support) {
+  return {nullptr, name, false,
+          "not compiled into this build (uses " + WithSupport(instructions, support) + ")"};
 }
 
 [[maybe_unused]] CpuKernelsInfo Compiled(const CpuKernels& kernels, const char* instructions,
-                                         bool cpu_has_them) {
-  return {&kernels, kernels.name, cpu_has_them,
-          std::string("uses ") + instructions +
-              (cpu_has_them ? ", which this CPU has" : ", which this CPU lacks")};
+                                         CpuSupport support) {
+  return {&kernels, kernels.name, support == CpuSupport::kUsable,
+          "uses " + WithSupport(instructions, support)};
 }
 
 CpuKernelsInfo Amx(const CpuFeatures& cpu) {
-  constexpr const char* kInstructions = "AMX-INT8 and AVX-512 VNNI";
 #if defined(OCTAVO_HAVE_AMX)
-  CpuKernelsInfo info = Compiled(kAmxKernels, kInstructions, cpu.amx_int8);
-  if (cpu.amx_int8 && !cpu.amx_permitted) {
-    info.supported = false;
-    info.reason +=
-        ", but the operating system does not let this process use its tiles "
-        "(arch_prctl ARCH_REQ_XCOMP_PERM)";
-  }
-  return info;
+  return Compiled(kAmxKernels, "AMX-INT8 and AVX-512 VNNI", cpu.amx_int8);
 #else
-  return Absent("amx", kInstructions, cpu.amx_int8);
+  return Absent("amx", "AMX-INT8 and AVX-512 VNNI", cpu.amx_int8);
 #endif
 }
 

@@ -44,24 +44,25 @@ bool AskForTiles() {
 #endif
 }
 
+CpuSupport Support(bool cpu, bool system) {
+  return !cpu ? CpuSupport::kAbsent : system ? CpuSupport::kUsable : CpuSupport::kWithheld;
+}
+
 CpuFeatures Detect() {
-  CpuFeatures features;
-  const Registers leaf1 = Cpuid(1, 0);
-  if (!Bit(leaf1.ecx, 27)) return features;  // OSXSAVE
-  const uint64_t saved = SavedStates();
-  constexpr uint64_t kYmm = 0x6, kZmm = 0xe6, kTiles = 0x60000;
-  const Registers leaf7 = Cpuid(7, 0);
+  const Registers leaf1 = Cpuid(1, 0), leaf7 = Cpuid(7, 0);
   const Registers leaf7_1 = leaf7.eax >= 1 ? Cpuid(7, 1) : Registers{};
-  const bool ymm = (saved & kYmm) == kYmm;
-  const bool zmm = (saved & kZmm) == kZmm;
-  features.avx2 = ymm && Bit(leaf7.ebx, 5) && Bit(leaf1.ecx, 12) && Bit(leaf1.ecx, 29);
-  features.avxvnni = features.avx2 && Bit(leaf7_1.eax, 4);
-  features.avx512vnni = features.avx2 && zmm && Bit(leaf7.ebx, 16) && Bit(leaf7.ebx, 17) &&
-                        Bit(leaf7.ebx, 30) && Bit(leaf7.ebx, 31) && Bit(leaf7.ecx, 11);
-  features.amx_int8 =
-      features.avx512vnni && (saved & kTiles) == kTiles && Bit(leaf7.edx, 24) && Bit(leaf7.edx, 25);
-  features.amx_permitted = features.amx_int8 && AskForTiles();
-  return features;
+  const bool avx2 = Bit(leaf7.ebx, 5) && Bit(leaf1.ecx, 12) && Bit(leaf1.ecx, 29);
+  const bool avxvnni = avx2 && Bit(leaf7_1.eax, 4);
+  const bool avx512vnni = avx2 && Bit(leaf7.ebx, 16) && Bit(leaf7.ebx, 17) && Bit(leaf7.ebx, 30) &&
+                          Bit(leaf7.ebx, 31) && Bit(leaf7.ecx, 11);
+  const bool amx = avx512vnni && Bit(leaf7.edx, 24) && Bit(leaf7.edx, 25);
+
+  const uint64_t saved = Bit(leaf1.ecx, 27) ? SavedStates() : 0;  // OSXSAVE
+  constexpr uint64_t kYmm = 0x6, kZmm = 0xe6, kTiles = 0x60000 | kZmm;
+  const bool ymm = (saved & kYmm) == kYmm, zmm = (saved & kZmm) == kZmm;
+  const bool tiles = (saved & kTiles) == kTiles;
+  return {Support(avx2, ymm), Support(avxvnni, ymm), Support(avx512vnni, zmm),
+          Support(amx, amx && tiles && AskForTiles())};
 }
 #else
 CpuFeatures Detect() { return {}; }

@@ -4,14 +4,17 @@
 
 namespace octavo::kernels {
 
+enum class CpuSupport {
+  kAbsent,    // the CPU has no such instructions
+  kWithheld,  // it has, but the operating system does not save their registers, or refuses them
+  kUsable,
+};
+
 struct CpuFeatures {
-  bool avx2 = false;     // with FMA and F16C, and the operating system saves the ymm registers
-  bool avxvnni = false;  // VEX-encoded vpdpbusd, with AVX2
-  bool avx512vnni =
-      false;  // with AVX-512 F, BW, DQ and VL, and the operating system saves the zmm registers
-  bool amx_int8 =
-      false;  // with AMX-TILE and AVX-512 VNNI, and the operating system saves the tiles
-  bool amx_permitted = false;  // and it lets this process use them
+  CpuSupport avx2 = CpuSupport::kAbsent;        // with FMA and F16C
+  CpuSupport avxvnni = CpuSupport::kAbsent;     // VEX-encoded vpdpbusd, with AVX2
+  CpuSupport avx512vnni = CpuSupport::kAbsent;  // with AVX-512 F, BW, DQ and VL, and AVX2
+  CpuSupport amx_int8 = CpuSupport::kAbsent;    // with AMX-TILE and AVX-512 VNNI
 };
 
 // Thread-safe; detected once. Asks the operating system for the permission to use AMX, for the
