@@ -66,7 +66,7 @@ print(*[b["name"] for b in json.load(sys.stdin)["backends"] if b["type"] == "cpu
 repeated='^format\.CorruptionSlow|TenThousand'  # the same for minutes, which sanitizers make many
 test_sanitized() {
   ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
-    run_ctest build-asan -E "$repeated|^examples\.tutorial"
+    run_ctest build-asan -E "$repeated"
 }
 
 test_threads() {

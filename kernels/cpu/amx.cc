@@ -226,13 +226,12 @@ using TilesFunction = void (*)(const Operands&);
 
 template <bool kSigned>
 TilesFunction TilesFor(size_t row_tiles, size_t groups) {
-  constexpr TilesFunction kOne[] = {MultiplyOneRowTile<kSigned, 1>, MultiplyOneRowTile<kSigned, 2>,
-                                    MultiplyOneRowTile<kSigned, 3>, MultiplyOneRowTile<kSigned, 4>};
-  constexpr TilesFunction kTwo[] = {MultiplyTwoRowTiles<kSigned, 1>,
-                                    MultiplyTwoRowTiles<kSigned, 2>};
-  constexpr TilesFunction kThree[] = {MultiplyThreeRowTiles<kSigned, 1>,
-                                      MultiplyThreeRowTiles<kSigned, 2>};
-  return (row_tiles == 1 ? kOne : row_tiles == 2 ? kTwo : kThree)[groups - 1];
+  constexpr TilesFunction kTiles[3][kGroups] = {
+      {MultiplyOneRowTile<kSigned, 1>, MultiplyOneRowTile<kSigned, 2>,
+       MultiplyOneRowTile<kSigned, 3>, MultiplyOneRowTile<kSigned, 4>},
+      {MultiplyTwoRowTiles<kSigned, 1>, MultiplyTwoRowTiles<kSigned, 2>},
+      {MultiplyThreeRowTiles<kSigned, 1>, MultiplyThreeRowTiles<kSigned, 2>}};
+  return kTiles[row_tiles - 1][groups - 1];
 }
 
 // ---- Blocks -----------------------------------------------------------------------------------
