@@ -110,8 +110,10 @@ void ReadTwoWriteOne(benchmark::State& state) {
   for (auto _ : state) {
     OnAll(tokens, [&](size_t m) {
       const uint16_t* from = x.data() + m * in;
-      unsigned char* to = codes.data() + m * in;
-      for (size_t k = 0; k < in; ++k) to[k] = static_cast<unsigned char>(from[k]);
+      std::memcpy(codes.data() + m * in, from, in);
+      uint16_t rest = 0;
+      for (size_t k = in / 2; k < in; ++k) rest = static_cast<uint16_t>(rest | from[k]);
+      benchmark::DoNotOptimize(rest);
     });
     benchmark::ClobberMemory();
   }
@@ -167,7 +169,7 @@ void QuantizeWeights(benchmark::State& state) {
     OnAll(out, [&](size_t row) { encode(Table(), row, codes.data() + row * in); });
     benchmark::ClobberMemory();
   }
-  CountBytes(state, out * in * 2);  // of input: what the "GB/s of fp16" means
+  CountBytes(state, out * in * 2);  // of input alone
 }
 
 void PackCodes(benchmark::State& state) {
