@@ -42,8 +42,7 @@ convert_and_forward() {
     "$python" "$here/forward_against_float64.py" "$octavo" "$out" "$cache/$name.activations.safetensors" --sample 2
 }
 
-# As a user would, but without the CUDA backend, which this machine cannot run, and with the flags of tests/run.sh, whose
-# objects ccache has.
+# As a user would, but without the CUDA backend, which this machine cannot run, and with warnings as in BUILD_DIR.
 install_package() {
   local launcher=() werror
   if command -v ccache >/dev/null; then launcher=(CMAKE_CXX_COMPILER_LAUNCHER=ccache CMAKE_C_COMPILER_LAUNCHER=ccache); fi
