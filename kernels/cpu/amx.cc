@@ -27,18 +27,17 @@ constexpr size_t kBlockBytes = size_t{1} << 20;  // of codes of X
 // Rows of X that go through the tiles together, at most kBandRows. All tiles have as many rows, so
 // the last two may overlap: what both have is multiplied twice, to the same sums.
 struct Band {
-  size_t begin = 0, rows = 0, tiles = 0, tile_rows = 0;
+  size_t rows = 0, tiles = 0, tile_rows = 0;
 
-  Band(size_t begin_in, size_t rows_in)
-      : begin(begin_in),
-        rows(rows_in),
+  explicit Band(size_t rows_in)
+      : rows(rows_in),
         tiles((rows + kTileHeight - 1) / kTileHeight),
         tile_rows((rows + tiles - 1) / tiles) {}
 
   size_t row_of(size_t tile) const { return Smaller(tile * tile_rows, rows - tile_rows); }
 };
 
-// Which tiles hold weights, by the number of row tiles: MultiplyTiles.
+// Which tiles hold weights, by the number of row tiles: see MultiplyOneRowTile and those behind it.
 constexpr bool IsWeights(size_t row_tiles, size_t tile) {
   return row_tiles == 1 ? tile >= 5 : row_tiles == 2 ? tile >= 6 : tile == 6;
 }
@@ -80,8 +79,7 @@ inline void LoadTile(const void* from, size_t stride) {
 }
 
 template <int kTile>
-inline void BeginSums(const int32_t* acc, bool resume) {
-  if (resume) return LoadTile<kTile>(acc, kPieceCols * sizeof(int32_t));
+inline void ClearTile() {
   if constexpr (kTile == 0) _tile_zero(0);
   if constexpr (kTile == 1) _tile_zero(1);
   if constexpr (kTile == 2) _tile_zero(2);
@@ -91,14 +89,45 @@ inline void BeginSums(const int32_t* acc, bool resume) {
 }
 
 template <int kTile>
-inline void EndSums(int32_t* acc) {
-  constexpr size_t kStride = kPieceCols * sizeof(int32_t);
-  if constexpr (kTile == 0) _tile_stored(0, acc, kStride);
-  if constexpr (kTile == 1) _tile_stored(1, acc, kStride);
-  if constexpr (kTile == 2) _tile_stored(2, acc, kStride);
-  if constexpr (kTile == 3) _tile_stored(3, acc, kStride);
-  if constexpr (kTile == 4) _tile_stored(4, acc, kStride);
-  if constexpr (kTile == 5) _tile_stored(5, acc, kStride);
+inline void StoreTile(void* to, size_t stride) {
+  if constexpr (kTile == 0) _tile_stored(0, to, stride);
+  if constexpr (kTile == 1) _tile_stored(1, to, stride);
+  if constexpr (kTile == 2) _tile_stored(2, to, stride);
+  if constexpr (kTile == 3) _tile_stored(3, to, stride);
+  if constexpr (kTile == 4) _tile_stored(4, to, stride);
+  if constexpr (kTile == 5) _tile_stored(5, to, stride);
+}
+
+// The tile of the sums of a row tile by a group; one row tile has four groups, two and three have
+// two.
+constexpr int SumsTile(int row_tiles, int row_tile, int group) {
+  return row_tiles == 1 ? group : 2 * row_tile + group;
+}
+
+constexpr size_t kSumsStride = kPieceCols * sizeof(int32_t);
+
+template <int kRowTiles, int kGroupsHere, int kSums = 0>
+inline void BeginSums(const Operands& o) {
+  if constexpr (kSums < kRowTiles * kGroupsHere) {
+    constexpr int kRowTile = kSums / kGroupsHere, kGroup = kSums % kGroupsHere;
+    constexpr int kTile = SumsTile(kRowTiles, kRowTile, kGroup);
+    if (o.resume) {
+      LoadTile<kTile>(o.acc[kRowTile] + kGroup * kLanes, kSumsStride);
+    } else {
+      ClearTile<kTile>();
+    }
+    BeginSums<kRowTiles, kGroupsHere, kSums + 1>(o);
+  }
+}
+
+template <int kRowTiles, int kGroupsHere, int kSums = 0>
+inline void EndSums(const Operands& o) {
+  if constexpr (kSums < kRowTiles * kGroupsHere) {
+    constexpr int kRowTile = kSums / kGroupsHere, kGroup = kSums % kGroupsHere;
+    constexpr int kTile = SumsTile(kRowTiles, kRowTile, kGroup);
+    StoreTile<kTile>(o.acc[kRowTile] + kGroup * kLanes, kSumsStride);
+    EndSums<kRowTiles, kGroupsHere, kSums + 1>(o);
+  }
 }
 
 #define OCTAVO_DOT(sums, x, w) \
@@ -119,10 +148,7 @@ inline void FetchNext(const Operands& o, size_t k) {
 // Up to four groups of output features: sums in tiles 0 to 3, X in 4, weights in 5 to 7.
 template <bool kSigned, int kGroupsHere>
 void MultiplyOneRowTile(const Operands& o) {
-  BeginSums<0>(o.acc[0], o.resume);
-  if constexpr (kGroupsHere > 1) BeginSums<1>(o.acc[0] + kLanes, o.resume);
-  if constexpr (kGroupsHere > 2) BeginSums<2>(o.acc[0] + 2 * kLanes, o.resume);
-  if constexpr (kGroupsHere > 3) BeginSums<3>(o.acc[0] + 3 * kLanes, o.resume);
+  BeginSums<1, kGroupsHere>(o);
   for (size_t k = 0; k < o.depth; k += kTileRow) {
     const int8_t* w = o.w + k * kTileHeight;
     LoadTile<4>(o.x[0] + k, o.x_stride);
@@ -141,21 +167,13 @@ void MultiplyOneRowTile(const Operands& o) {
       OCTAVO_DOT(3, 4, 5)
     }
   }
-  EndSums<0>(o.acc[0]);
-  if constexpr (kGroupsHere > 1) EndSums<1>(o.acc[0] + kLanes);
-  if constexpr (kGroupsHere > 2) EndSums<2>(o.acc[0] + 2 * kLanes);
-  if constexpr (kGroupsHere > 3) EndSums<3>(o.acc[0] + 3 * kLanes);
+  EndSums<1, kGroupsHere>(o);
 }
 
 // Up to two groups: sums in tiles 0 to 3, X in 4 and 5, weights in 6 and 7.
 template <bool kSigned, int kGroupsHere>
 void MultiplyTwoRowTiles(const Operands& o) {
-  BeginSums<0>(o.acc[0], o.resume);
-  BeginSums<2>(o.acc[1], o.resume);
-  if constexpr (kGroupsHere > 1) {
-    BeginSums<1>(o.acc[0] + kLanes, o.resume);
-    BeginSums<3>(o.acc[1] + kLanes, o.resume);
-  }
+  BeginSums<2, kGroupsHere>(o);
   for (size_t k = 0; k < o.depth; k += kTileRow) {
     const int8_t* w = o.w + k * kTileHeight;
     LoadTile<6>(w, kTileRow);
@@ -170,26 +188,14 @@ void MultiplyTwoRowTiles(const Operands& o) {
     }
     FetchNext(o, k);
   }
-  EndSums<0>(o.acc[0]);
-  EndSums<2>(o.acc[1]);
-  if constexpr (kGroupsHere > 1) {
-    EndSums<1>(o.acc[0] + kLanes);
-    EndSums<3>(o.acc[1] + kLanes);
-  }
+  EndSums<2, kGroupsHere>(o);
 }
 
 // Up to two groups: sums in tiles 0 to 5, weights in 6, X in 7, which is loaded for each group: the
 // second time it comes from the first-level cache.
 template <bool kSigned, int kGroupsHere>
 void MultiplyThreeRowTiles(const Operands& o) {
-  BeginSums<0>(o.acc[0], o.resume);
-  BeginSums<2>(o.acc[1], o.resume);
-  BeginSums<4>(o.acc[2], o.resume);
-  if constexpr (kGroupsHere > 1) {
-    BeginSums<1>(o.acc[0] + kLanes, o.resume);
-    BeginSums<3>(o.acc[1] + kLanes, o.resume);
-    BeginSums<5>(o.acc[2] + kLanes, o.resume);
-  }
+  BeginSums<3, kGroupsHere>(o);
   for (size_t k = 0; k < o.depth; k += kTileRow) {
     const int8_t* w = o.w + k * kTileHeight;
     LoadTile<6>(w, kTileRow);
@@ -210,14 +216,7 @@ void MultiplyThreeRowTiles(const Operands& o) {
     }
     FetchNext(o, k);
   }
-  EndSums<0>(o.acc[0]);
-  EndSums<2>(o.acc[1]);
-  EndSums<4>(o.acc[2]);
-  if constexpr (kGroupsHere > 1) {
-    EndSums<1>(o.acc[0] + kLanes);
-    EndSums<3>(o.acc[1] + kLanes);
-    EndSums<5>(o.acc[2] + kLanes);
-  }
+  EndSums<3, kGroupsHere>(o);
 }
 
 #undef OCTAVO_DOT
@@ -277,7 +276,7 @@ void MultiplyBand(const Call& call, const Band& band, const Block& piece, size_t
   const size_t at_once = band.tiles == 1 ? kGroups : 2;
   Operands o{};
   o.x_stride = call.q.code_stride;
-  o.group_bytes = RoundUp(linear.in_features, 64) * kLanes;
+  o.group_bytes = GroupBytes(linear);
   o.depth = depth;
   o.resume = begin != 0;
   o.next_begin = 2 * kTileHeight * band_idx / bands;
@@ -309,7 +308,7 @@ void MultiplyBands(const Call& call, const Memory& memory) {
     for (size_t col = block.col_begin; col < block.col_end; col += kPieceCols) {
       for (size_t i = 0; i < bands; ++i, ++piece_idx) {
         const size_t row = block.row_begin + i * band_rows;
-        const Band band(row, Smaller(band_rows, block.row_end - row));
+        const Band band(Smaller(band_rows, block.row_end - row));
         const Block piece{row, row + band.rows, col, Smaller(block.col_end, col + kPieceCols)};
         if (band.tiles != tiles || band.tile_rows != tile_rows) Configure(band);
         tiles = band.tiles;

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "kernels/cpu/fp_environment.h"
+#include "kernels/cpu/row_loops.h"
 #include "kernels/cpu/tables.h"
 #include "octavo/kernels.h"
 
@@ -18,17 +19,10 @@ namespace {
 
 // ---- Elements ---------------------------------------------------------------------------------
 
-constexpr size_t kWord = 64;  // entries of one mask word, and of one step of the row loops
-constexpr int32_t kInfinityBits = 0x7f800000;
 constexpr float kRounder =
     0x1.8p23f;  // (x + kRounder) - kRounder is x to nearest even, |x| <= 2^22
 constexpr uint32_t kRounderBits =
     0x4b400000u;  // its bits; adding an integer i to it gives kRounderBits + i
-
-struct Bytes {  // source elements: maybe unaligned (rows of a mapped file)
-  const unsigned char* data;
-  ElementType type;
-};
 
 template <class T>
 T Load(const unsigned char* data, size_t i) {
@@ -74,7 +68,7 @@ inline uint16_t NarrowToBFloat16(float value) {
   return static_cast<uint16_t>(is_nan ? (bits >> 16) | 0x40u : rounded);
 }
 
-void Widen(Bytes source, size_t begin, size_t count, float* out) {
+void Widen(Elements source, size_t begin, size_t count, float* out) {
   switch (source.type) {
     case ElementType::kFloat16:
       for (size_t i = 0; i < count; ++i) out[i] = WidenHalf(Load<uint16_t>(source.data, begin + i));
@@ -91,7 +85,7 @@ void Widen(Bytes source, size_t begin, size_t count, float* out) {
   }
 }
 
-float WidenOne(Bytes source, size_t i) {
+float WidenOne(Elements source, size_t i) {
   float value;
   Widen(source, i, 1, &value);
   return value;
@@ -114,8 +108,6 @@ void Narrow(const float* values, size_t count, const OutputView& y, size_t offse
       break;
   }
 }
-
-inline size_t Smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 // ---- Ranges and codes of floats ---------------------------------------------------------------
 
@@ -205,7 +197,7 @@ void HandleNonFinite(float* piece, size_t begin, size_t count, WeightRange& rang
 
 WeightRange RangeOfWeights(const void* row, ElementType type, size_t in_features) {
   const FpEnvironment environment;
-  const Bytes source{static_cast<const unsigned char*>(row), type};
+  const Elements source{static_cast<const unsigned char*>(row), type};
   float piece[kRowPiece];
   RangeBits bits;
   WeightRange range;
@@ -228,7 +220,7 @@ WeightRange RangeOfWeights(const void* row, ElementType type, size_t in_features
 
 int32_t EncodeWeights(const void* row, ElementType type, size_t in_features, const CodeGrid& grid,
                       int8_t* codes) {
-  const Bytes source{static_cast<const unsigned char*>(row), type};
+  const Elements source{static_cast<const unsigned char*>(row), type};
   float piece[kRowPiece];
   int32_t sum = 0;
   for (size_t begin = 0; begin < in_features; begin += kRowPiece) {
@@ -240,32 +232,24 @@ int32_t EncodeWeights(const void* row, ElementType type, size_t in_features, con
   return sum;
 }
 
-int32_t EncodeSymmetric(const void* row, ElementType type, size_t in_features, float absmax,
-                        int8_t* codes) {
-  const FpEnvironment environment;
-  PinToEnvironment(absmax);
-  return EncodeWeights(row, type, in_features, SymmetricGrid(absmax), codes);
-}
-
-int32_t EncodeZeropoint(const void* row, ElementType type, size_t in_features, ZeropointGrid grid,
-                        int8_t* codes) {
-  const FpEnvironment environment;
-  return EncodeWeights(row, type, in_features, AsymmetricGrid(grid, 128), codes);
-}
-
 // ---- Activations ------------------------------------------------------------------------------
 
 // One row of X as detection and quantization see it.
 struct RowReader {
-  Bytes row;
+  Elements row;
   size_t in_features;
   int32_t limit;  // magnitude bits from which an entry is an outlier entry
   bool via_fp16;
 
-  size_t count(size_t word) const { return Smaller(kWord, in_features - word * kWord); }
+  RowReader(const ActivationView& x, const ActivationOptions& options, size_t m)
+      : row(RowOfX(x, m)), in_features(x.in_features), via_fp16(options.via_fp16) {
+    float threshold = options.threshold;
+    if (via_fp16) threshold = WidenHalf(NarrowToHalf(threshold));
+    const int32_t bits = __builtin_bit_cast(int32_t, threshold) & 0x7fffffff;
+    limit = bits > 0 ? bits : kInfinityBits;
+  }
 
-  // Widens the entries of a word, sets those in `exclude` and the outlier entries to 0, and returns
-  // the latter.
+  size_t count(size_t word) const { return Smaller(kWord, in_features - word * kWord); }
   uint64_t Read(size_t word, uint64_t exclude, float* values) const;
 };
 
@@ -287,80 +271,32 @@ uint64_t RowReader::Read(size_t word, uint64_t exclude, float* values) const {
   return outliers;
 }
 
-RowReader ReaderOf(const ActivationView& x, const ActivationOptions& options, size_t m) {
-  float threshold = options.threshold;
-  if (options.via_fp16) threshold = WidenHalf(NarrowToHalf(threshold));
-  const int32_t bits = __builtin_bit_cast(int32_t, threshold) & 0x7fffffff;
-  const size_t element_bytes = x.type == ElementType::kFloat32 ? 4 : 2;
-  const unsigned char* row =
-      static_cast<const unsigned char*>(x.data) + m * x.row_stride * element_bytes;
-  return {{row, x.type}, x.in_features, bits > 0 ? bits : kInfinityBits, options.via_fp16};
-}
+// For row_loops.h.
+struct PortableWords {
+  using Values = float[kWord];
+  using Reader = RowReader;
+  using Range = RangeBits;
+  using Grid = CodeGrid;
+  using Sums = int32_t;
 
-size_t WordsOf(size_t in_features) { return (in_features + kWord - 1) / kWord; }
-
-void FindOutliers(const ActivationView& x, const ActivationOptions& options, size_t row_begin,
-                  size_t row_end, uint64_t* mask) {
-  const FpEnvironment environment;
-  float values[kWord];
-  for (size_t m = row_begin; m < row_end; ++m) {
-    const RowReader reader = ReaderOf(x, options, m);
-    for (size_t w = 0; w < WordsOf(x.in_features); ++w) mask[w] |= reader.Read(w, 0, values);
+  static void Extend(Range& range, const Values& values, size_t count) {
+    kernels::Extend(range, values, count);
   }
-}
-
-void RowRanges(const ActivationView& x, const ActivationOptions& options, const uint64_t* exclude,
-               size_t row_begin, size_t row_end, float* lo, float* hi) {
-  const FpEnvironment environment;
-  float values[kWord];
-  for (size_t m = row_begin; m < row_end; ++m) {
-    const RowReader reader = ReaderOf(x, options, m);
-    RangeBits range;
-    for (size_t w = 0; w < WordsOf(x.in_features); ++w) {
-      reader.Read(w, exclude[w], values);  // the zeros it leaves do not change the range
-      Extend(range, values, reader.count(w));
-    }
-    lo[m] = range.lo_value();
-    hi[m] = range.hi_value();
+  static Grid Symmetric(float absmax) { return SymmetricGrid(absmax); }
+  static Grid Asymmetric(const ZeropointGrid& grid, uint32_t offset) {
+    return AsymmetricGrid(grid, offset);
   }
-}
-
-// The grid of a row's codes, with s and z.
-CodeGrid GridOfRow(Activations activations, float lo, float hi, float* scale, int32_t* zero_point) {
-  if (activations == Activations::kSymmetric) {
-    const float absmax = StoredAbsmax(hi > -lo ? hi : -lo);
-    *scale = absmax / 127.0f;
-    *zero_point = 0;
-    return SymmetricGrid(absmax);
+  static int32_t EncodeWeights(const void* row, ElementType type, size_t in_features,
+                               const Grid& grid, int8_t* codes) {
+    return kernels::EncodeWeights(row, type, in_features, grid, codes);
   }
-  const ZeropointGrid grid = MakeZeropointGrid(lo, hi);
-  *scale = grid.step;
-  *zero_point = grid.zero_point;
-  return AsymmetricGrid(grid, 0);
-}
-
-void EncodeRows(const ActivationView& x, const ActivationOptions& options, const uint64_t* exclude,
-                const float* lo, const float* hi, size_t row_begin, size_t row_end, uint8_t* codes,
-                size_t code_stride, float* scale, int32_t* zero_point, int32_t* code_sum,
-                uint64_t* outlier_mask, size_t mask_stride) {
-  const FpEnvironment environment;
-  float values[kWord];
-  for (size_t m = row_begin; m < row_end; ++m) {
-    const RowReader reader = ReaderOf(x, options, m);
-    const CodeGrid grid = GridOfRow(options.activations, lo[m], hi[m], &scale[m], &zero_point[m]);
-    uint8_t* row_codes = codes + m * code_stride;
-    int32_t sum = 0;
-    for (size_t w = 0; w < WordsOf(x.in_features); ++w) {
-      const uint64_t outliers = reader.Read(w, exclude[w], values);
-      sum += Encode(values, reader.count(w), grid, row_codes + w * kWord);
-      if (options.scope == Scope::kToken)
-        outlier_mask[m * mask_stride + w] = outliers & ~exclude[w];
-    }
-    if (code_stride > x.in_features)
-      std::memset(row_codes + x.in_features, 0, code_stride - x.in_features);
-    code_sum[m] = sum;
+  static void EncodeWord(const Values& values, size_t count, const Grid& grid, uint8_t* codes,
+                         Sums* sums) {
+    *sums += Encode(values, count, grid, codes);
+    std::memset(codes + count, 0, kWord - count);
   }
-}
+  static int32_t Total(Sums sums) { return sums; }
+};
 
 // ---- The int8 product -------------------------------------------------------------------------
 
@@ -368,10 +304,6 @@ constexpr size_t kChunk =
     1024;                     // input features between two int64 additions: 1024 * 255 * 128 < 2^31
 constexpr size_t kStep = 16;  // chunks are padded with zeros to a multiple of this
 constexpr size_t kTileCols = 4;  // output features of a tile
-
-size_t RoundUp(size_t value, size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 // Pieces of the scratch memory of one block.
 struct Scratch {
@@ -522,11 +454,6 @@ void AddProduct(float x, const float* __restrict w, size_t count, float* __restr
   for (size_t i = 0; i < count; ++i) sums[i] += x * w[i];
 }
 
-Bytes RowOfX(const ActivationView& x, size_t m) {
-  const size_t element_bytes = x.type == ElementType::kFloat32 ? 4 : 2;
-  return {static_cast<const unsigned char*>(x.data) + m * x.row_stride * element_bytes, x.type};
-}
-
 // gathered[bit][c] = the weight codes of the columns in `columns` (a word of the mask), less their
 // zero point.
 void GatherColumns(const LinearView& linear, const Block& block, size_t word, uint64_t columns,
@@ -556,7 +483,7 @@ void SumOutliers(const QuantizedActivations& q, const LinearView& linear, const 
     if (columns == 0) continue;
     GatherColumns(linear, block, w, columns, scratch.gathered);
     for (size_t r = 0; r < rows; ++r) {
-      const Bytes x = RowOfX(q.x, block.row_begin + r);
+      const Elements x = RowOfX(q.x, block.row_begin + r);
       for (uint64_t rest = q.outlier_mask[(block.row_begin + r) * q.mask_stride + w]; rest != 0;
            rest &= rest - 1) {
         const size_t bit = static_cast<size_t>(__builtin_ctzll(rest));
@@ -574,7 +501,7 @@ void SumOutliers(const QuantizedActivations& q, const LinearView& linear, const 
 void AddKeptColumns(const QuantizedActivations& q, const LinearView& linear, const Block& block,
                     const Scratch& scratch) {
   const size_t rows = block.row_end - block.row_begin, cols = block.col_end - block.col_begin;
-  const Bytes weights{static_cast<const unsigned char*>(linear.kept_weight), linear.kept_type};
+  const Elements weights{static_cast<const unsigned char*>(linear.kept_weight), linear.kept_type};
   for (size_t j = 0; j < linear.num_kept; ++j) {
     Widen(weights, j * linear.out_features + block.col_begin, cols, scratch.gathered);
     for (size_t r = 0; r < rows; ++r) {
@@ -629,12 +556,12 @@ constinit const CpuKernels kPortableKernels = {
     .name = "portable",
     .layout = WeightLayout::kPlain,
     .weight_range = RangeOfWeights,
-    .encode_symmetric = EncodeSymmetric,
+    .encode_symmetric = EncodeSymmetric<PortableWords>,
     .encode_measured = nullptr,
-    .encode_zeropoint = EncodeZeropoint,
-    .find_outliers = FindOutliers,
-    .row_ranges = RowRanges,
-    .encode_rows = EncodeRows,
+    .encode_zeropoint = EncodeZeropoint<PortableWords>,
+    .find_outliers = FindOutliers<PortableWords>,
+    .row_ranges = RowRanges<PortableWords>,
+    .encode_rows = EncodeRows<PortableWords>,
     .block_shape = nullptr,
     .block_scratch_bytes = BlockScratchBytes,
     .multiply_block = MultiplyBlock,

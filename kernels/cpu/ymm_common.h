@@ -23,6 +23,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/fp_environment.h"
+#include "kernels/cpu/row_loops.h"
 #include "kernels/cpu/weights16.h"
 #include "octavo/kernels.h"
 
@@ -30,13 +31,6 @@ namespace octavo::kernels {
 namespace {
 
 constexpr size_t kLanes = 8;  // floats in a register
-constexpr size_t kWord = 64;  // entries of one mask word
-constexpr int32_t kInfinityBits = 0x7f800000;
-
-inline size_t Smaller(size_t a, size_t b) { return a < b ? a : b; }
-inline size_t RoundUp(size_t value, size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 inline __m256i LaneNumbers() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
 
@@ -57,11 +51,6 @@ inline __m256i Load(const void* p) { return _mm256_loadu_si256(static_cast<const
 inline void Store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
 
 // ---- Elements ---------------------------------------------------------------------------------
-
-struct Elements {  // maybe unaligned
-  const unsigned char* data;
-  ElementType type;
-};
 
 // Elements [i, i + 8) as floats, exactly; those from `count` on are 0 and not read.
 inline __m256 Widen(const Elements& source, size_t i, size_t count) {
@@ -228,27 +217,7 @@ int32_t EncodeWeights(const void* row, ElementType type, size_t in_features, con
   return Sum(sum);
 }
 
-int32_t EncodeSymmetric(const void* row, ElementType type, size_t in_features, float absmax,
-                        int8_t* codes) {
-  const FpEnvironment environment;
-  PinToEnvironment(absmax);
-  return EncodeWeights(row, type, in_features, SymmetricGrid(absmax), codes);
-}
-
-int32_t EncodeZeropoint(const void* row, ElementType type, size_t in_features, ZeropointGrid grid,
-                        int8_t* codes) {
-  const FpEnvironment environment;
-  return EncodeWeights(row, type, in_features, AsymmetricGrid(grid, 128), codes);
-}
-
 // ---- Activations ------------------------------------------------------------------------------
-
-size_t WordsOf(size_t in_features) { return (in_features + kWord - 1) / kWord; }
-
-Elements RowOfX(const ActivationView& x, size_t m) {
-  const size_t element_bytes = x.type == ElementType::kFloat32 ? 4 : 2;
-  return {static_cast<const unsigned char*>(x.data) + m * x.row_stride * element_bytes, x.type};
-}
 
 inline __m256 RoundToHalf(__m256 values) {
   return _mm256_cvtph_ps(_mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -291,75 +260,38 @@ struct RowReader {
   }
 };
 
-void FindOutliers(const ActivationView& x, const ActivationOptions& options, size_t row_begin,
-                  size_t row_end, uint64_t* mask) {
-  const FpEnvironment environment;
-  __m256 values[8];
-  for (size_t m = row_begin; m < row_end; ++m) {
-    const RowReader reader(x, options, m);
-    for (size_t w = 0; w < WordsOf(x.in_features); ++w) mask[w] |= reader.Read(w, 0, values);
-  }
-}
+// For row_loops.h.
+struct YmmWords {
+  using Values = __m256[kWord / kLanes];
+  using Reader = RowReader;
+  using Range = kernels::Range;
+  using Grid = CodeGrid;
+  using Sums = __m256i;
 
-void RowRanges(const ActivationView& x, const ActivationOptions& options, const uint64_t* exclude,
-               size_t row_begin, size_t row_end, float* lo, float* hi) {
-  const FpEnvironment environment;
-  __m256 values[8];
-  for (size_t m = row_begin; m < row_end; ++m) {
-    const RowReader reader(x, options, m);
-    Range range;
-    for (size_t w = 0; w < WordsOf(x.in_features); ++w) {
-      reader.Read(w, exclude[w], values);  // the zeros it leaves do not change the range
-      for (const __m256 value : values) range.Add(value);
+  static void Extend(Range& range, const Values& values, size_t) {
+    for (const __m256 value : values) range.Add(value);
+  }
+  static Grid Symmetric(float absmax) { return SymmetricGrid(absmax); }
+  static Grid Asymmetric(const ZeropointGrid& grid, int32_t offset) {
+    return AsymmetricGrid(grid, offset);
+  }
+  static int32_t EncodeWeights(const void* row, ElementType type, size_t in_features,
+                               const Grid& grid, int8_t* codes) {
+    return kernels::EncodeWeights(row, type, in_features, grid, codes);
+  }
+  static void EncodeWord(const Values& values, size_t count, const Grid& grid, uint8_t* codes,
+                         Sums* sums) {
+    for (size_t part = 0; part < kWord / kLanes; ++part) {
+      const size_t begin = part * kLanes;
+      const __m256i lanes = FirstLanes(begin < count ? count - begin : 0);
+      const __m256i code = _mm256_and_si256(lanes, Encode(values[part], grid));
+      *sums = _mm256_add_epi32(*sums, code);
+      const int64_t bytes = LowBytes(code);
+      __builtin_memcpy(codes + begin, &bytes, sizeof(bytes));
     }
-    lo[m] = range.lo_value();
-    hi[m] = range.hi_value();
   }
-}
-
-// The grid of a row's codes, with s and z.
-CodeGrid GridOfRow(Activations activations, float lo, float hi, float* scale, int32_t* zero_point) {
-  if (activations == Activations::kSymmetric) {
-    const float absmax = StoredAbsmax(hi > -lo ? hi : -lo);
-    *scale = absmax / 127.0f;
-    *zero_point = 0;
-    return SymmetricGrid(absmax);
-  }
-  const ZeropointGrid grid = MakeZeropointGrid(lo, hi);
-  *scale = grid.step;
-  *zero_point = grid.zero_point;
-  return AsymmetricGrid(grid, 0);
-}
-
-void EncodeRows(const ActivationView& x, const ActivationOptions& options, const uint64_t* exclude,
-                const float* lo, const float* hi, size_t row_begin, size_t row_end, uint8_t* codes,
-                size_t code_stride, float* scale, int32_t* zero_point, int32_t* code_sum,
-                uint64_t* outlier_mask, size_t mask_stride) {
-  const FpEnvironment environment;
-  __m256 values[8];
-  for (size_t m = row_begin; m < row_end; ++m) {
-    const RowReader reader(x, options, m);
-    const CodeGrid grid = GridOfRow(options.activations, lo[m], hi[m], &scale[m], &zero_point[m]);
-    uint8_t* row_codes = codes + m * code_stride;
-    __m256i sum = _mm256_setzero_si256();
-    for (size_t w = 0; w < WordsOf(x.in_features); ++w) {
-      const uint64_t outliers = reader.Read(w, exclude[w], values);
-      const size_t n = reader.count(w);
-      for (size_t part = 0; part < 8; ++part) {
-        const size_t begin = part * kLanes;
-        const __m256i lanes = FirstLanes(begin < n ? n - begin : 0);
-        const __m256i code = _mm256_and_si256(lanes, Encode(values[part], grid));
-        sum = _mm256_add_epi32(sum, code);
-        // Rows have a multiple of 64 bytes: what lies beyond in_features is written as 0.
-        const int64_t bytes = LowBytes(code);
-        __builtin_memcpy(row_codes + w * kWord + begin, &bytes, sizeof(bytes));
-      }
-      if (options.scope == Scope::kToken)
-        outlier_mask[m * mask_stride + w] = outliers & ~exclude[w];
-    }
-    code_sum[m] = Sum(sum);
-  }
-}
+  static int32_t Total(Sums sums) { return Sum(sums); }
+};
 
 // ---- The int8 product -------------------------------------------------------------------------
 
@@ -691,12 +623,12 @@ constexpr CpuKernels YmmKernels(const char* name) {
       .name = name,
       .layout = WeightLayout::kVnni16x4,
       .weight_range = RangeOfWeights,
-      .encode_symmetric = EncodeSymmetric,
+      .encode_symmetric = EncodeSymmetric<YmmWords>,
       .encode_measured = weights16::EncodeMeasured,
-      .encode_zeropoint = EncodeZeropoint,
-      .find_outliers = FindOutliers,
-      .row_ranges = RowRanges,
-      .encode_rows = EncodeRows,
+      .encode_zeropoint = EncodeZeropoint<YmmWords>,
+      .find_outliers = FindOutliers<YmmWords>,
+      .row_ranges = RowRanges<YmmWords>,
+      .encode_rows = EncodeRows<YmmWords>,
       .block_shape = nullptr,
       .block_scratch_bytes = BlockScratchBytes<Isa>,
       .multiply_block = MultiplyBlock<Isa>,

@@ -10,19 +10,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/row_loops.h"
 #include "octavo/kernels.h"
 
 namespace octavo::kernels {
 namespace {
 
 constexpr size_t kLanes = 16;  // floats, or output features, in a register
-constexpr size_t kWord = 64;   // entries of one mask word
-constexpr int32_t kInfinityBits = 0x7f800000;
-
-inline size_t Smaller(size_t a, size_t b) { return a < b ? a : b; }
-inline size_t RoundUp(size_t value, size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 // The first `count` lanes; all of them from 16 on.
 inline __mmask16 FirstLanes(size_t count) {
@@ -30,11 +24,6 @@ inline __mmask16 FirstLanes(size_t count) {
 }
 
 // ---- Elements ---------------------------------------------------------------------------------
-
-struct Elements {  // maybe unaligned
-  const unsigned char* data;
-  ElementType type;
-};
 
 // Elements [i, i + 16) as floats, exactly; lanes outside of `lanes` are 0 and not read.
 inline __m512 Widen(const Elements& source, size_t i, __mmask16 lanes) {

@@ -108,10 +108,13 @@ inline __mmask16 LanesOf(const Block& piece, size_t c) {
   return FirstLanes(cols > begin ? cols - begin : 0);
 }
 
+inline size_t GroupBytes(const LinearView& linear) {
+  return RoundUp(linear.in_features, 64) * kLanes;
+}
+
 // Where the codes of 16 output features from `col` on, and input features from `k` on, stand.
 inline const int8_t* PackedAt(const LinearView& linear, size_t col, size_t k) {
-  const size_t group_bytes = RoundUp(linear.in_features, 64) * kLanes;
-  return linear.codes + col / kLanes * group_bytes + k * kLanes;
+  return linear.codes + col / kLanes * GroupBytes(linear) + k * kLanes;
 }
 
 // ---- Outliers and kept columns ----------------------------------------------------------------
@@ -501,7 +504,8 @@ void ShiftCodes(const QuantizedActivations& q, const Block& piece, size_t begin,
 void MultiplyPiece(const Call& call, const Block& piece, const Scratch& scratch) {
   const QuantizedActivations& q = call.q;
   const size_t rows = RowsOf(piece), groups = (ColsOf(piece) + kLanes - 1) / kLanes;
-  const size_t padded = RoundUp(call.linear.in_features, 64), group_bytes = padded * kLanes;
+  const size_t padded = RoundUp(call.linear.in_features, 64);
+  const size_t group_bytes = GroupBytes(call.linear);
   const size_t tile_rows = TileRows(rows);
   const bool is_long = NeedsInt64(call);
   ClearSums(rows, scratch.acc);
@@ -589,12 +593,12 @@ constexpr CpuKernels ZmmKernels(const char* name, decltype(CpuKernels::block_sha
       .name = name,
       .layout = WeightLayout::kVnni16x4,
       .weight_range = RangeOfWeights,
-      .encode_symmetric = EncodeSymmetric,
+      .encode_symmetric = EncodeSymmetric<ZmmWords>,
       .encode_measured = weights16::EncodeMeasured,
-      .encode_zeropoint = EncodeZeropoint,
-      .find_outliers = FindOutliers,
-      .row_ranges = RowRanges,
-      .encode_rows = EncodeRows,
+      .encode_zeropoint = EncodeZeropoint<ZmmWords>,
+      .find_outliers = FindOutliers<ZmmWords>,
+      .row_ranges = RowRanges<ZmmWords>,
+      .encode_rows = EncodeRows<ZmmWords>,
       .block_shape = block_shape,
       .block_scratch_bytes = BlockScratchBytes<Isa>,
       .multiply_block = MultiplyBlock<Isa>,

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/fp_environment.h"
+#include "kernels/cpu/row_loops.h"
 #include "kernels/cpu/weights16.h"
 #include "kernels/cpu/zmm_elements.h"
 #include "octavo/kernels.h"
@@ -57,27 +58,7 @@ int32_t EncodeWeights(const void* row, ElementType type, size_t in_features, con
   return _mm512_reduce_add_epi32(sum);
 }
 
-int32_t EncodeSymmetric(const void* row, ElementType type, size_t in_features, float absmax,
-                        int8_t* codes) {
-  const FpEnvironment environment;
-  PinToEnvironment(absmax);
-  return EncodeWeights(row, type, in_features, SymmetricGrid(absmax), codes);
-}
-
-int32_t EncodeZeropoint(const void* row, ElementType type, size_t in_features, ZeropointGrid grid,
-                        int8_t* codes) {
-  const FpEnvironment environment;
-  return EncodeWeights(row, type, in_features, AsymmetricGrid(grid, 128), codes);
-}
-
 // ---- Activations ------------------------------------------------------------------------------
-
-size_t WordsOf(size_t in_features) { return (in_features + kWord - 1) / kWord; }
-
-Elements RowOfX(const ActivationView& x, size_t m) {
-  const size_t element_bytes = x.type == ElementType::kFloat32 ? 4 : 2;
-  return {static_cast<const unsigned char*>(x.data) + m * x.row_stride * element_bytes, x.type};
-}
 
 inline __m512 RoundToHalf(__m512 values) {
   return _mm512_cvtph_ps(_mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -121,75 +102,37 @@ struct RowReader {
   }
 };
 
-void FindOutliers(const ActivationView& x, const ActivationOptions& options, size_t row_begin,
-                  size_t row_end, uint64_t* mask) {
-  const FpEnvironment environment;
-  __m512 values[4];
-  for (size_t m = row_begin; m < row_end; ++m) {
-    const RowReader reader(x, options, m);
-    for (size_t w = 0; w < WordsOf(x.in_features); ++w) mask[w] |= reader.Read(w, 0, values);
-  }
-}
+// For row_loops.h.
+struct ZmmWords {
+  using Values = __m512[kWord / kLanes];
+  using Reader = RowReader;
+  using Range = kernels::Range;
+  using Grid = CodeGrid;
+  using Sums = __m512i;
 
-void RowRanges(const ActivationView& x, const ActivationOptions& options, const uint64_t* exclude,
-               size_t row_begin, size_t row_end, float* lo, float* hi) {
-  const FpEnvironment environment;
-  __m512 values[4];
-  for (size_t m = row_begin; m < row_end; ++m) {
-    const RowReader reader(x, options, m);
-    Range range;
-    for (size_t w = 0; w < WordsOf(x.in_features); ++w) {
-      reader.Read(w, exclude[w], values);  // the zeros it leaves do not change the range
-      for (const __m512 value : values) range.Add(value);
+  static void Extend(Range& range, const Values& values, size_t) {
+    for (const __m512 value : values) range.Add(value);
+  }
+  static Grid Symmetric(float absmax) { return SymmetricGrid(absmax); }
+  static Grid Asymmetric(const ZeropointGrid& grid, int32_t offset) {
+    return AsymmetricGrid(grid, offset);
+  }
+  static int32_t EncodeWeights(const void* row, ElementType type, size_t in_features,
+                               const Grid& grid, int8_t* codes) {
+    return kernels::EncodeWeights(row, type, in_features, grid, codes);
+  }
+  static void EncodeWord(const Values& values, size_t count, const Grid& grid, uint8_t* codes,
+                         Sums* sums) {
+    for (size_t part = 0; part < kWord / kLanes; ++part) {
+      const size_t begin = part * kLanes;
+      const __mmask16 lanes = begin < count ? FirstLanes(count - begin) : __mmask16{0};
+      const __m512i code = _mm512_maskz_mov_epi32(lanes, Encode(values[part], grid));
+      *sums = _mm512_add_epi32(*sums, code);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + begin), _mm512_cvtepi32_epi8(code));
     }
-    lo[m] = range.lo_value();
-    hi[m] = range.hi_value();
   }
-}
-
-// The grid of a row's codes, with s and z.
-CodeGrid GridOfRow(Activations activations, float lo, float hi, float* scale, int32_t* zero_point) {
-  if (activations == Activations::kSymmetric) {
-    const float absmax = StoredAbsmax(hi > -lo ? hi : -lo);
-    *scale = absmax / 127.0f;
-    *zero_point = 0;
-    return SymmetricGrid(absmax);
-  }
-  const ZeropointGrid grid = MakeZeropointGrid(lo, hi);
-  *scale = grid.step;
-  *zero_point = grid.zero_point;
-  return AsymmetricGrid(grid, 0);
-}
-
-void EncodeRows(const ActivationView& x, const ActivationOptions& options, const uint64_t* exclude,
-                const float* lo, const float* hi, size_t row_begin, size_t row_end, uint8_t* codes,
-                size_t code_stride, float* scale, int32_t* zero_point, int32_t* code_sum,
-                uint64_t* outlier_mask, size_t mask_stride) {
-  const FpEnvironment environment;
-  __m512 values[4];
-  for (size_t m = row_begin; m < row_end; ++m) {
-    const RowReader reader(x, options, m);
-    const CodeGrid grid = GridOfRow(options.activations, lo[m], hi[m], &scale[m], &zero_point[m]);
-    uint8_t* row_codes = codes + m * code_stride;
-    __m512i sum = _mm512_setzero_si512();
-    for (size_t w = 0; w < WordsOf(x.in_features); ++w) {
-      const uint64_t outliers = reader.Read(w, exclude[w], values);
-      const size_t n = reader.count(w);
-      for (size_t part = 0; part < 4; ++part) {
-        const size_t begin = part * kLanes;
-        const __mmask16 lanes = begin < n ? FirstLanes(n - begin) : __mmask16{0};
-        const __m512i code = _mm512_maskz_mov_epi32(lanes, Encode(values[part], grid));
-        sum = _mm512_add_epi32(sum, code);
-        // Rows have a multiple of 64 bytes: what lies beyond in_features is written as 0.
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(row_codes + w * kWord + begin),
-                         _mm512_cvtepi32_epi8(code));
-      }
-      if (options.scope == Scope::kToken)
-        outlier_mask[m * mask_stride + w] = outliers & ~exclude[w];
-    }
-    code_sum[m] = _mm512_reduce_add_epi32(sum);
-  }
-}
+  static int32_t Total(Sums sums) { return _mm512_reduce_add_epi32(sums); }
+};
 
 }  // namespace
 }  // namespace octavo::kernels

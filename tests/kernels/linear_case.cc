@@ -224,27 +224,14 @@ void CheckAgainstReference(const CpuKernels& table, const LinearCase& linear_cas
   CheckOutputs(defined, linear_case.y_type, exact);
 }
 
-void CheckAccOfCodes(const CpuKernels& table, const LinearCase& linear_case) {
+void CheckAccAgainstReference(const CpuKernels& table, const LinearCase& linear_case) {
   SCOPED_TRACE(linear_case.Describe());
   PreparedCase prepared(table, linear_case);
+  const reference::QuantizedRows rows =
+      reference::QuantizeActivations(prepared.x(), prepared.options(), linear_case.kept_index);
   const QuantizedCase quantized(table, prepared);
-  const QuantizedActivations& q = *quantized;
-  const reference::QuantizedWeights& w = prepared.weights();
-  std::vector<int64_t> expected(q.x.tokens * w.out_features);
-  for (size_t m = 0; m < q.x.tokens; ++m) {
-    for (size_t n = 0; n < w.out_features; ++n) {
-      const int64_t weight_zero_point = w.zero_point.empty() ? 0 : w.zero_point[n];
-      for (size_t k = 0; k < w.in_features; ++k) {
-        const uint8_t byte = q.codes[m * q.code_stride + k];
-        const int64_t code = q.options.activations == Activations::kSymmetric
-                                 ? static_cast<int8_t>(byte)
-                                 : int64_t{byte};
-        expected[m * w.out_features + n] +=
-            (code - q.zero_point[m]) * (w.codes[n * w.in_features + k] - weight_zero_point);
-      }
-    }
-  }
-  CheckAcc(table, q, prepared.linear_view(), expected);
+  CheckAcc(table, *quantized, prepared.linear_view(),
+           reference::Accumulate(rows, prepared.weights()));
 }
 
 reference::Matrix RandomMatrix(testing::Random& random, size_t rows, size_t cols, float deviation) {

@@ -83,8 +83,8 @@ testing::TypedMatrix RunMultiply(const CpuKernels& table, PreparedCase& prepared
 // bound.
 void CheckAgainstReference(const CpuKernels& table, const LinearCase& linear_case);
 
-// Acc alone, against plain loops over the codes.
-void CheckAccOfCodes(const CpuKernels& table, const LinearCase& linear_case);
+// Acc alone.
+void CheckAccAgainstReference(const CpuKernels& table, const LinearCase& linear_case);
 
 // Normal numbers, with some entries of some columns beyond any usual threshold.
 reference::Matrix RandomActivations(testing::Random& random, size_t tokens, size_t in_features,
